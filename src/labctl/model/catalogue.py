@@ -1,0 +1,219 @@
+"""The secret catalogue: every secret of a lab, who may read it, and the Vault policies and roles that follow from it.
+
+Pure: it says what is to be generated; `labctl.adapters.vault` generates it, and only where it is absent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from labctl.model.errors import UserError
+from labctl.model.lab import GuestSpec, Lab
+
+MOUNT = "lab"
+"""Where the KV version 2 engine is mounted."""
+
+OPERATOR = "labctl"
+"""The policy and AppRole of labctl itself, and its name among the readers of a secret."""
+
+STORE_ROOT = "store/root"
+GITLAB_ROOT = "gitlab/root"
+GITLAB_RUNNER = "gitlab/runner"
+
+MAX_VERSIONS = 10
+GUEST_SECRET_ID_TTL_S = 600
+GUEST_TOKEN_PERIOD_S = 24 * 3600
+OPERATOR_TOKEN_TTL_S = 4 * 3600
+MIN_WRAPPING_TTL_S = 30
+MAX_WRAPPING_TTL_S = 3600
+
+Kind = Literal["password", "access_key", "secret_key", "uuid", "token", "external"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generator:
+    """How a value comes to be.
+
+    Attributes:
+        kind: `password` and `secret_key` are letters and digits, `access_key` capitals and digits, `token` hexadecimal digits;
+            `uuid`; `external`: another system issues it, it is written later.
+        length: Characters; a uuid has its own.
+    """
+
+    kind: Kind
+    length: int = 32
+
+
+PASSWORD = Generator("password", 32)
+ACCESS_KEY = Generator("access_key", 20)
+SECRET_KEY = Generator("secret_key", 40)
+EXTERNAL = Generator("external", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSpec:
+    """A secret of the lab.
+
+    Attributes:
+        path: Its path in the KV mount.
+        fields: How each of its fields is generated.
+        readers: Roles of the guests that may read it; `labctl` for what only the operator needs.
+        description: What it is for.
+        rotation: What to do after a new value was written.
+    """
+
+    path: str
+    fields: Mapping[str, Generator]
+    readers: tuple[str, ...]
+    description: str
+    rotation: str
+
+    @property
+    def generated(self) -> Mapping[str, Generator]:
+        """The fields that labctl generates."""
+        return {name: generator for name, generator in self.fields.items() if generator.kind != "external"}
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSpec:
+    """An AppRole.
+
+    Attributes:
+        name: Its name.
+        policies: What its tokens may do.
+        secret_id_num_uses: How often a secret-id can log in, 0 for without limit.
+        secret_id_ttl_s: How long a secret-id lives, 0 for ever.
+        token_ttl_s: How long a token lives; 0 with a period.
+        token_period_s: A token may be renewed for ever, each time for this long; 0 for no.
+        bound_cidrs: Networks that may log in and use the tokens; empty for any.
+    """
+
+    name: str
+    policies: tuple[str, ...]
+    secret_id_num_uses: int = 0
+    secret_id_ttl_s: int = 0
+    token_ttl_s: int = 0
+    token_period_s: int = 0
+    bound_cidrs: tuple[str, ...] = ()
+
+
+def catalogue(lab: Lab) -> tuple[SecretSpec, ...]:
+    """Every secret of the lab, by path.
+
+    Raises:
+        UserError: Two secrets would share a path.
+    """
+    s3 = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+    redeliver = "`labctl up` delivers it to guest store and to its readers."
+    specs = [
+        SecretSpec(STORE_ROOT, s3, ("store", OPERATOR), "administrator of the object store", redeliver),
+        SecretSpec(
+            GITLAB_ROOT,
+            {"password": PASSWORD},
+            ("gitlab",),
+            "GitLab's administrator `root`",
+            "GitLab takes it at its first configuration only: change it in GitLab too.",
+        ),
+        SecretSpec(
+            GITLAB_RUNNER,
+            {"token": EXTERNAL},
+            ("gitlab",),
+            "authentication token of the runner, issued by GitLab",
+            "Reset the token in GitLab, then write the new one here.",
+        ),
+    ]
+    for bucket, path in bucket_secrets(lab).items():
+        readers = ("store", *_BUCKET_READERS.get(bucket, (OPERATOR,)))
+        specs.append(SecretSpec(path, s3, readers, f"access to bucket `{bucket}` alone", redeliver))
+    return tuple(sorted(specs, key=lambda spec: spec.path))
+
+
+_BUCKET_READERS: Mapping[str, tuple[str, ...]] = {"terraform": (OPERATOR,), "gitlab": ("gitlab",), "mlflow": ("docker",)}
+
+
+def bucket_secrets(lab: Lab) -> dict[str, str]:
+    """The path of the credentials of each bucket.
+
+    Raises:
+        UserError: A bucket's name is that of the store's administrator.
+    """
+    paths = {bucket: f"store/{bucket}" for bucket in lab.foundation.store.buckets}
+    for bucket, path in paths.items():
+        if path == STORE_ROOT:
+            raise UserError(
+                f"bucket {bucket!r} has the name under which the object store's administrator is kept",
+                where="foundation.store.buckets",
+                hint="Choose another name.",
+            )
+    return paths
+
+
+def policies(lab: Lab) -> dict[str, str]:
+    """The Vault policies by name: one a guest, and that of labctl. Each is JSON, which the server reads as HCL."""
+    specs = catalogue(lab)
+    found = {guest_role(guest): _policy(_guest_paths(guest, specs)) for guest in lab.guests()}
+    return {**found, OPERATOR: _policy(_operator_paths())}
+
+
+def approles(lab: Lab) -> tuple[RoleSpec, ...]:
+    """The AppRoles: one a guest, with secret-ids for one login, and that of labctl."""
+    guests = [
+        RoleSpec(
+            guest_role(guest),
+            policies=(guest_role(guest),),
+            secret_id_num_uses=1,
+            secret_id_ttl_s=GUEST_SECRET_ID_TTL_S,
+            token_period_s=GUEST_TOKEN_PERIOD_S,
+            bound_cidrs=_bound(lab, guest),
+        )
+        for guest in lab.guests()
+    ]
+    return (*guests, RoleSpec(OPERATOR, policies=(OPERATOR,), token_ttl_s=OPERATOR_TOKEN_TTL_S))
+
+
+def guest_role(guest: GuestSpec) -> str:
+    """The name of a guest's AppRole, which is that of its policy too."""
+    return f"guest-{guest.name}"
+
+
+def _bound(lab: Lab, guest: GuestSpec) -> tuple[str, ...]:
+    if lab.target.sandbox:
+        # Every guest of a sandbox is on this machine's loopback, where a client's source address is 127.0.0.1 unless it binds.
+        return ("127.0.0.0/8",)
+    return (f"{guest.ip}/32",) if guest.ip else ()
+
+
+def _guest_paths(guest: GuestSpec, specs: tuple[SecretSpec, ...]) -> dict[str, Any]:
+    return {f"{MOUNT}/data/{spec.path}": {"capabilities": ["read"]} for spec in specs if guest.role.name in spec.readers}
+
+
+def _operator_paths() -> dict[str, Any]:
+    """What labctl may do: everything with the lab's secrets, and handing guests their identity, wrapped only.
+
+    It may also write the guests' policies and roles, because a guest that is added to lab.yaml later needs them. That makes it as
+    good as an administrator, which the holder of the unseal key is anyway (docs/secrets.md).
+    """
+    return {
+        f"{MOUNT}/data/*": {"capabilities": ["create", "read", "update"]},
+        f"{MOUNT}/metadata/*": {"capabilities": ["list", "read"]},
+        f"{MOUNT}/config": {"capabilities": ["read", "update"]},
+        "auth/approle/role/+": {"capabilities": ["create", "read", "update"]},
+        "auth/approle/role/+/role-id": {"capabilities": ["read"]},
+        "auth/approle/role/+/secret-id": {
+            "capabilities": ["create", "update"],
+            "min_wrapping_ttl": f"{MIN_WRAPPING_TTL_S}s",
+            "max_wrapping_ttl": f"{MAX_WRAPPING_TTL_S}s",
+        },
+        "sys/policies/acl/guest-*": {"capabilities": ["create", "read", "update"]},
+        f"sys/policies/acl/{OPERATOR}": {"capabilities": ["read", "update"]},
+        "sys/auth": {"capabilities": ["read"]},
+        "sys/mounts": {"capabilities": ["read"]},
+        "sys/audit": {"capabilities": ["read", "sudo"]},
+    }
+
+
+def _policy(paths: Mapping[str, Any]) -> str:
+    return json.dumps({"path": paths}, indent=2, sort_keys=True)

@@ -1,0 +1,371 @@
+"""The lab as people write it: the models behind `lab.yaml`. Sizes carry their unit in the name (`memory_mib`, `disk_gib`)."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from labctl.model.guestfiles import DOCKER, GITLAB, STORE, VAULT, GuestRole
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")]
+Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$")]
+DatastoreId = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z][a-zA-Z0-9\-_.]*[a-zA-Z0-9]$")]
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+LIST = BeforeValidator(_as_tuple)
+"""A list in YAML becomes a tuple, which does not change."""
+
+VmId = Annotated[int, Field(ge=100, le=999_999_999)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+SANDBOX_NETWORK = IPv4Network("127.86.0.0/24")
+OPERATOR_KEY = re.compile(r"^(age1[0-9a-z]{58}|ssh-(ed25519|rsa) [A-Za-z0-9+/=]+( .*)?)$")
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are refused, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Guest(Settings):
+    """A virtual machine of the lab."""
+
+    vmid: VmId
+    cores: int = Field(2, ge=1, le=512)
+    memory_mib: int = Field(2048, ge=256)
+    balloon_mib: int | None = Field(None, ge=0, description="floor of the balloon; none: memory is not ballooned")
+    disk_gib: int = Field(20, ge=4)
+    address: str = Field("", description="`dhcp`, or address/prefix; empty: the network's default")
+    on_boot: bool = Field(True, description="start with the hypervisor")
+    cpu_type: str = "x86-64-v2-AES"
+
+    @field_validator("address")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value in ("", "dhcp"):
+            return value
+        if "/" not in value:
+            raise ValueError("an address needs its prefix length, as 192.0.2.11/24; or write dhcp")
+        return str(IPv4Interface(value))
+
+
+class VaultGuest(Guest):
+    """Guest `vault`: OpenBao."""
+
+    vmid: VmId = 102
+    cores: int = Field(1, ge=1, le=512)
+    memory_mib: int = Field(1024, ge=512)
+
+
+class StoreGuest(Guest):
+    """Guest `store`: the S3 object store (SeaweedFS)."""
+
+    vmid: VmId = 101
+    memory_mib: int = Field(2048, ge=512)
+    disk_gib: int = Field(200, ge=4)
+    region: str = "eu-west-1"
+    buckets: Annotated[tuple[BucketName, ...], LIST] = ("sandbox", "terraform", "gitlab", "lakehouse", "mlflow")
+
+    @field_validator("buckets")
+    @classmethod
+    def _state_bucket(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for needed in ("terraform", "gitlab"):
+            if needed not in value:
+                raise ValueError(f"bucket {needed!r} is needed by the lab itself")
+        return value
+
+
+class Runner(Settings):
+    """The GitLab runner on guest `gitlab`."""
+
+    concurrent: int = Field(4, ge=2, le=64, description="jobs at once; 1 would freeze a job that waits for another pipeline")
+    image: str = "ubuntu:latest"
+    tags: Annotated[tuple[str, ...], LIST] = ("docker", "remote", "ubuntu")
+    run_untagged: bool = True
+
+
+class GitlabGuest(Guest):
+    """Guest `gitlab`: GitLab, its container registry and a runner."""
+
+    vmid: VmId = 201
+    cores: int = Field(4, ge=1, le=512)
+    memory_mib: int = Field(8192, ge=4096)
+    disk_gib: int = Field(200, ge=20)
+    external_url: str = Field("", description="empty: http://gitlab.<domain>")
+    registry_port: Port = 5050
+    time_zone: str = "Etc/UTC"
+    package_repository: str = Field("https://packages.gitlab.com", description="apt repositories of gitlab-ce and gitlab-runner")
+    runner: Runner = Runner()
+
+    @field_validator("external_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d+)?", value):
+            raise ValueError("write a URL without a path, as http://gitlab.example.com")
+        return value
+
+
+class Gpu(Settings):
+    """A GPU handed to guest `docker` by PCI mappings. `pvesh get /nodes/NODE/hardware/pci` lists the values."""
+
+    vga_path: str = Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}(\.[0-7])?$")
+    vga_id: str = Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")
+    vga_subsystem_id: str = Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")
+    vga_iommu_group: int = Field(ge=0)
+    audio_path: str = Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}(\.[0-7])?$")
+    audio_id: str = Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")
+    audio_subsystem_id: str = Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")
+    audio_iommu_group: int = Field(ge=0)
+
+
+class DockerGuest(Guest):
+    """Guest `docker`: the one Docker engine, reached over SSH only."""
+
+    vmid: VmId = 202
+    cores: int = Field(11, ge=1, le=512)
+    memory_mib: int = Field(36864, ge=1024)
+    disk_gib: int = Field(400, ge=10)
+    gpu: Gpu | None = None
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Self:
+        if self.gpu and self.balloon_mib is not None:
+            raise ValueError("gpu and balloon_mib exclude each other: a passed-through device pins all memory")
+        return self
+
+
+class Image(Settings):
+    """The cloud image that guests boot from. Pin it: a `latest` image plans a replacement when it changes."""
+
+    url: str = "https://cloud-images.ubuntu.com/releases/noble/release-20251001/ubuntu-24.04-server-cloudimg-amd64.img"
+    file_name: str = Field("ubuntu-24.04-20251001.qcow2", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.(qcow2|raw|vmdk)$")
+    checksum: str = Field("", pattern=r"^([0-9a-f]{64})?$", description="sha256; empty: not checked")
+
+
+class Foundation(Settings):
+    """Layer 1."""
+
+    image: Image = Image()
+    vault: VaultGuest = VaultGuest()
+    store: StoreGuest = StoreGuest()
+
+
+class Platform(Settings):
+    """Layer 2."""
+
+    gitlab: GitlabGuest = GitlabGuest()
+    docker: DockerGuest = DockerGuest()
+
+
+class Datastores(Settings):
+    """Which datastore holds what. `snippets` and `images` must allow those content types."""
+
+    snippets: DatastoreId = "local"
+    images: DatastoreId = "local"
+    disks: DatastoreId = "local-lvm"
+
+
+class Ssh(Settings):
+    """SSH to the node: only for uploading snippets, which the API cannot do."""
+
+    address: str = Field("", description="empty: the endpoint's host")
+    port: Port = 22
+    username: str = "root"
+
+
+class Proxmox(Settings):
+    """A real Proxmox VE. The API token and the SSH key come from the environment, never from this file."""
+
+    endpoint: str = Field(pattern=r"^https://[A-Za-z0-9.\-\[\]:]+/?$")
+    node: Name = "pve"
+    ca_file: str = Field("", description="PEM of the authority that signed the API's certificate; empty: the system's")
+    datastores: Datastores = Datastores()
+    ssh: Ssh = Ssh()
+
+
+class Sandbox(Settings):
+    """The embedded sandbox. Several labs on one machine need different networks."""
+
+    network: IPv4Network = Field(SANDBOX_NETWORK, strict=False, description="a loopback network, /24")
+    api_port: Port = 8006
+    ssh_port: Port = 8022
+
+    @field_validator("network")
+    @classmethod
+    def _loopback(cls, value: IPv4Network) -> IPv4Network:
+        if not value.is_loopback or value.prefixlen != 24:
+            raise ValueError("the sandbox's network is a /24 inside 127.0.0.0/8, as 127.86.0.0/24")
+        return value
+
+    @property
+    def address(self) -> IPv4Address:
+        """The hypervisor's own address."""
+        return self.network.network_address + 1
+
+
+class Target(Settings):
+    """Where the lab runs: exactly one of the two."""
+
+    sandbox: Sandbox | None = None
+    proxmox: Proxmox | None = None
+
+    @field_validator("sandbox", "proxmox", mode="before")
+    @classmethod
+    def _empty(cls, value: object) -> object:
+        return {} if value is None else value
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.sandbox is None) == (self.proxmox is None):
+            raise ValueError("name exactly one target: sandbox or proxmox")
+        return self
+
+    @property
+    def kind(self) -> Literal["sandbox", "proxmox"]:
+        """`sandbox` or `proxmox`."""
+        return "sandbox" if self.sandbox else "proxmox"
+
+
+class Network(Settings):
+    """The guests' network."""
+
+    bridge: str = Field("vmbr0", pattern=r"^[a-zA-Z][a-zA-Z0-9_]{0,14}$")
+    domain: Domain = "lab.internal"
+    cidr: IPv4Network | None = Field(None, strict=False, description="guests' static addresses must lie in it")
+    gateway: IPv4Address | None = Field(None, strict=False)
+    dns: Annotated[tuple[str, ...], LIST] = ()
+
+    @field_validator("dns")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(IPv4Address(v)) for v in value)
+
+
+@dataclass(frozen=True, slots=True)
+class GuestSpec:
+    """A guest with everything resolved.
+
+    Attributes:
+        name: Its name, also its host name.
+        layer: The layer that makes it.
+        role: What it is for.
+        settings: What `lab.yaml` says of it.
+        address: `address/prefix`, or `dhcp`.
+        fqdn: Its name with the lab's domain.
+    """
+
+    name: str
+    layer: str
+    role: GuestRole
+    settings: Guest
+    address: str
+    fqdn: str
+
+    @property
+    def ip(self) -> str:
+        """The static address without its prefix; "" with DHCP."""
+        return "" if self.address == "dhcp" else self.address.split("/")[0]
+
+
+class Lab(Settings):
+    """A whole lab."""
+
+    name: Name
+    target: Target
+    network: Network = Network()
+    operators: Annotated[tuple[str, ...], LIST] = Field(
+        (),
+        description="age or SSH public keys to which the recovery keys are encrypted; the sandbox makes one of its own",
+    )
+    foundation: Foundation = Foundation()
+    platform: Platform = Platform()
+
+    @field_validator("operators")
+    @classmethod
+    def _keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for key in value:
+            if not OPERATOR_KEY.match(key):
+                if "SECRET-KEY" in key.upper() or "PRIVATE KEY" in key.upper():
+                    raise ValueError("this is a private key: take it out, and write the public one that belongs to it")
+                raise ValueError(f"{key[:24]!r}… is not a public key: write age1…, ssh-ed25519 … or ssh-rsa …")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.target.proxmox and not self.operators:
+            raise ValueError("operators: list at least one age or SSH public key, else nobody could unseal the Vault")
+        specs = self.guests()
+        for what, values in (("vmid", [g.settings.vmid for g in specs]), ("address", [g.ip for g in specs if g.ip])):
+            for value, count in Counter(values).items():
+                if count > 1:
+                    names = " and ".join(g.name for g in specs if value in (g.settings.vmid, g.ip))
+                    raise ValueError(f"{what} {value} is used twice, by {names}")
+        for guest in specs:
+            if self.target.sandbox and guest.address == "dhcp":
+                raise ValueError(f"{guest.layer}.{guest.name}.address: the sandbox has no DHCP; leave the address out")
+            if guest.ip and self.subnet and IPv4Address(guest.ip) not in self.subnet:
+                raise ValueError(f"{guest.layer}.{guest.name}.address: {guest.ip} is outside the network {self.subnet}")
+        return self
+
+    @property
+    def subnet(self) -> IPv4Network | None:
+        """The network of static addresses: the sandbox's own, else `network.cidr`."""
+        return self.target.sandbox.network if self.target.sandbox else self.network.cidr
+
+    @property
+    def node(self) -> str:
+        """The Proxmox node that guests are made on."""
+        return self.target.proxmox.node if self.target.proxmox else "pve"
+
+    @property
+    def datastores(self) -> Datastores:
+        """Which datastore holds what."""
+        return self.target.proxmox.datastores if self.target.proxmox else Datastores()
+
+    @property
+    def gitlab_url(self) -> str:
+        """GitLab's external URL."""
+        return self.platform.gitlab.external_url or f"http://gitlab.{self.network.domain}"
+
+    @property
+    def registry_host(self) -> str:
+        """`host:port` of the container registry."""
+        host = re.sub(r"^https?://|:\d+$", "", self.gitlab_url)
+        return f"{host}:{self.platform.gitlab.registry_port}"
+
+    def _spec(self, layer: str, name: str, role: GuestRole, settings: Guest) -> GuestSpec:
+        address = settings.address
+        if not address:
+            net = self.subnet if self.target.sandbox else None
+            address = f"{net.network_address + 2 + (settings.vmid - 2) % 252}/{net.prefixlen}" if net else "dhcp"
+        return GuestSpec(name, layer, role, settings, address, f"{name}.{self.network.domain}")
+
+    def _guests(self) -> Iterator[GuestSpec]:
+        yield self._spec("foundation", "vault", VAULT, self.foundation.vault)
+        yield self._spec("foundation", "store", STORE, self.foundation.store)
+        yield self._spec("platform", "gitlab", GITLAB, self.platform.gitlab)
+        yield self._spec("platform", "docker", DOCKER, self.platform.docker)
+
+    def guests(self) -> tuple[GuestSpec, ...]:
+        """All guests of the lab, foundation first."""
+        return tuple(self._guests())
+
+    def guest(self, name: str) -> GuestSpec:
+        """One guest by name.
+
+        Raises:
+            KeyError: No guest has this name.
+        """
+        return {g.name: g for g in self.guests()}[name]

@@ -1,0 +1,97 @@
+"""What the catalogue names, and what follows from it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from labctl.model.catalogue import OPERATOR, STORE_ROOT, approles, bucket_secrets, catalogue, guest_role, policies
+from labctl.model.errors import UserError
+from labctl.model.lab import Lab
+
+OPS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ0", "age1" + "q" * 58]
+
+
+def sandbox(**foundation: object) -> Lab:
+    return Lab.model_validate({"name": "datalab", "target": {"sandbox": {}}, "foundation": foundation})
+
+
+def proxmox() -> Lab:
+    return Lab.model_validate(
+        {
+            "name": "datalab",
+            "target": {"proxmox": {"endpoint": "https://pve.example.com:8006"}},
+            "operators": OPS[1:],
+            "network": {"cidr": "192.0.2.0/24"},
+            "platform": {"gitlab": {"vmid": 201, "address": "192.0.2.21/24"}, "docker": {"vmid": 202, "address": "dhcp"}},
+        }
+    )
+
+
+def reads(lab: Lab, guest: str) -> set[str]:
+    document = json.loads(policies(lab)[f"guest-{guest}"])["path"]
+    assert all(rule == {"capabilities": ["read"]} for rule in document.values())
+    return {path.removeprefix("lab/data/") for path in document}
+
+
+def test_every_path_once_and_described() -> None:
+    specs = catalogue(sandbox())
+    paths = [spec.path for spec in specs]
+    assert paths == sorted(set(paths))
+    assert all(spec.description and spec.rotation and spec.readers and spec.fields for spec in specs)
+    assert {"store/root", "store/terraform", "store/gitlab", "gitlab/root", "gitlab/runner"} <= set(paths)
+
+
+def test_readers_are_guests_or_the_operator() -> None:
+    lab = sandbox()
+    known = {guest.role.name for guest in lab.guests()} | {OPERATOR}
+    for spec in catalogue(lab):
+        assert set(spec.readers) <= known, spec.path
+
+
+def test_each_guest_reads_what_names_it_and_nothing_else() -> None:
+    lab = sandbox()
+    assert reads(lab, "vault") == set()
+    assert reads(lab, "gitlab") == {"gitlab/root", "gitlab/runner", "store/gitlab"}
+    assert reads(lab, "docker") == {"store/mlflow"}
+    assert reads(lab, "store") == {STORE_ROOT, *bucket_secrets(lab).values()}
+
+
+def test_values_are_long_enough_and_the_runner_token_is_not_generated() -> None:
+    for spec in catalogue(sandbox()):
+        assert all(generator.length >= 20 for generator in spec.generated.values())
+    runner = next(spec for spec in catalogue(sandbox()) if spec.path == "gitlab/runner")
+    assert list(runner.fields) == ["token"]
+    assert runner.generated == {}
+
+
+def test_a_bucket_cannot_take_the_administrators_place() -> None:
+    with pytest.raises(UserError, match="'root'"):
+        catalogue(sandbox(store={"vmid": 101, "buckets": ["terraform", "gitlab", "root"]}))
+
+
+def test_the_operator_has_no_way_around_wrapping_and_no_other_mount() -> None:
+    document = json.loads(policies(sandbox())[OPERATOR])["path"]
+    assert document["auth/approle/role/+/secret-id"]["min_wrapping_ttl"] == "30s"
+    assert not [path for path in document if path.startswith("auth/approle/role/") and "*" in path]
+    assert {path.split("/")[0] for path in document} == {"lab", "auth", "sys"}
+    assert "sys/policies/acl/*" not in document
+    assert not any("delete" in rule["capabilities"] for rule in document.values())
+    assert [path for path, rule in document.items() if "sudo" in rule["capabilities"]] == ["sys/audit"]
+
+
+def test_roles_of_guests_log_in_once_from_their_address() -> None:
+    roles = {role.name: role for role in approles(proxmox())}
+    assert roles["guest-gitlab"].bound_cidrs == ("192.0.2.21/32",)
+    assert roles["guest-docker"].bound_cidrs == ()
+    assert {role.bound_cidrs for role in approles(sandbox()) if role.name != OPERATOR} == {("127.0.0.0/8",)}
+    for guest in proxmox().guests():
+        role = roles[guest_role(guest)]
+        assert (role.secret_id_num_uses, role.policies) == (1, (guest_role(guest),))
+        assert 0 < role.secret_id_ttl_s <= 600
+    assert roles[OPERATOR].policies == (OPERATOR,)
+
+
+def test_documents_are_the_same_every_time() -> None:
+    assert policies(sandbox()) == policies(sandbox())
