@@ -1,0 +1,25 @@
+"""What each layer of the lab is made of. Read `foundation.py` and `platform.py` as lists of what the lab has.
+
+Importing this package starts jsii's Node process (0.5 s); labctl does so only when something changed. The stacks know the
+model, the cloud-init documents and their own constructs, nothing of labctl's engine; CDKTF's own CLI runs them too
+(`python -m stacks`).
+"""
+
+from __future__ import annotations
+
+from labctl.model.stackcontext import StackContext
+from stacks.cdk import App
+from stacks.foundation import Foundation
+from stacks.platform import Platform
+
+__all__ = ["App", "Foundation", "Platform", "build"]
+
+
+def build(app: App, context: StackContext) -> None:
+    """Adds the lab's stacks to `app`, in the order in which they depend on each other.
+
+    Raises:
+        UserError: The lab asks for something that the stacks cannot make.
+    """
+    foundation = Foundation(app, context)
+    Platform(app, context, foundation)

@@ -1,0 +1,22 @@
+"""The base of the lab's stacks."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from labctl.model.stackcontext import StackContext
+from stacks.cdk import App, TerraformStack
+from stacks.constructs.provider import ProxmoxProvider
+
+
+class LabStack(TerraformStack):
+    """One layer of the lab as one root module on the lab's hypervisor. `layer` is its name too."""
+
+    layer: ClassVar[str]
+
+    def __init__(self, app: App, context: StackContext) -> None:
+        super().__init__(app, self.layer)
+        self.context = context
+        # Programs that read the synthesised JSON learn here which layer it is.
+        self.add_override("//.metadata.layer", self.layer)
+        ProxmoxProvider(self, context.lab)
