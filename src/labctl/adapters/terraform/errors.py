@@ -1,0 +1,72 @@
+"""A failed Terraform command as an error that names stack, resource and remedy."""
+
+from __future__ import annotations
+
+import signal
+
+from labctl.adapters.terraform.diagnostics import Diagnostic, LockInfo, lock_info
+from labctl.adapters.terraform.remedies import explain, weightiest
+from labctl.adapters.terraform.result import CommandResult
+from labctl.model.errors import AdapterError
+
+_DETAIL = 600
+_NO_REMEDY = "What was made is in the state: mend the cause, then run the command again to go on."
+
+
+class TerraformError(AdapterError):
+    """A Terraform command failed.
+
+    Args:
+        stack: The stack that it was run for.
+        result: How it ended.
+
+    Attributes:
+        result: As given; `result.errors` are all errors, the first in weight is in the message.
+        rule: The id of the rule that explained it, "" when none did.
+        lock: Who holds the state, when that is what is wrong.
+    """
+
+    def __init__(self, stack: str, result: CommandResult) -> None:
+        first = weightiest(result.diagnostics) or _silent(result)
+        remedy = explain(first)
+        others = len({error.text for error in result.errors if error.summary != "execution halted"}) - 1
+        more = f" (and {others} more)" if others > 0 else ""
+        sentence = remedy.sentence if remedy else _own_words(first)
+        super().__init__(
+            f"{sentence}{more}",
+            hint=remedy.hint if remedy else _NO_REMEDY,
+            where=": ".join(part for part in (stack, first.address) if part),
+        )
+        self.stack = stack
+        self.result = result
+        self.diagnostic = first
+        self.rule = remedy.rule if remedy else ""
+        self.lock: LockInfo | None = lock_info(first.detail) if self.rule == "state-locked" else None
+
+
+class TerraformCancelled(TerraformError):
+    """A Terraform command was interrupted; what it had made is in the state."""
+
+    def __init__(self, stack: str, result: CommandResult) -> None:
+        super().__init__(stack, result)
+        done = result.exit_code == 0
+        self.message = "Terraform was interrupted, " + (
+            "after it was done." if done else "finished what it had begun and kept its state."
+        )
+        self.hint = "Run the command again to go on."
+        self.where = stack
+        self.rule = "interrupted"
+
+
+def _own_words(diagnostic: Diagnostic) -> str:
+    place = f" ({diagnostic.file} line {diagnostic.line})" if diagnostic.file and not diagnostic.address else ""
+    detail = diagnostic.detail if len(diagnostic.detail) <= _DETAIL else f"{diagnostic.detail[:_DETAIL]} …"
+    return f"{diagnostic.summary}{place}" + (f": {detail}" if detail else "")
+
+
+def _silent(result: CommandResult) -> Diagnostic:
+    """For a command that failed without a diagnostic: killed, or unable to write what it had to say."""
+    command = next((part for part in result.argv[1:] if part.isalpha()), "terraform")
+    if result.exit_code < 0:
+        return Diagnostic("error", f"`{command}` was killed by {signal.Signals(-result.exit_code).name}", result.stderr_tail)
+    return Diagnostic("error", f"`{command}` ended with exit code {result.exit_code} and gave no reason", result.stderr_tail)

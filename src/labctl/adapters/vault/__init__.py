@@ -1,0 +1,34 @@
+"""The lab's Vault (OpenBao, the API of HashiCorp Vault).
+
+The only room that knows hvac. It speaks to one Vault with one token, over TLS checked against the lab's own authority, and
+looks at no environment variable and no file in the home folder. Values come and go as `Secret`. When to initialise, unseal or
+revoke is decided elsewhere (`labctl.engine.steps.vault`); here is how.
+"""
+
+from labctl.adapters.vault._errors import Absent, Busy, CasMismatch, Denied, Sealed, Uninitialised
+from labctl.adapters.vault.bootstrap import Desired, bootstrap, differing, require_audit, role_parameters
+from labctl.adapters.vault.client import AppRoleCredentials, InitResult, SecretEntry, TokenInfo, Vault, VaultStatus
+from labctl.adapters.vault.seed import SeedResult, generate, seed
+
+__all__ = [
+    "Absent",
+    "AppRoleCredentials",
+    "Busy",
+    "CasMismatch",
+    "Denied",
+    "Desired",
+    "InitResult",
+    "Sealed",
+    "SecretEntry",
+    "SeedResult",
+    "TokenInfo",
+    "Uninitialised",
+    "Vault",
+    "VaultStatus",
+    "bootstrap",
+    "differing",
+    "generate",
+    "require_audit",
+    "role_parameters",
+    "seed",
+]

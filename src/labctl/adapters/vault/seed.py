@@ -1,0 +1,74 @@
+"""Generates what the catalogue names and is absent. What is there is never written over."""
+
+from __future__ import annotations
+
+import secrets
+import string
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from labctl.adapters.vault._errors import Absent, CasMismatch
+from labctl.adapters.vault.client import Vault
+from labctl.model.catalogue import Generator, SecretSpec
+from labctl.model.secret import Secret
+
+_ALPHABETS = {
+    "password": string.ascii_letters + string.digits,
+    "secret_key": string.ascii_letters + string.digits,
+    "access_key": string.ascii_uppercase + string.digits,
+    "token": "0123456789abcdef",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SeedResult:
+    """What seeding did, by path.
+
+    Attributes:
+        created: Was absent and was generated.
+        completed: Lacked a field that the catalogue names; the others are as they were.
+        present: Was there.
+        awaited: Absent, and another system issues it.
+    """
+
+    created: tuple[str, ...] = ()
+    completed: tuple[str, ...] = ()
+    present: tuple[str, ...] = ()
+    awaited: tuple[str, ...] = ()
+
+
+def generate(generator: Generator) -> Secret:
+    """A new value from the operating system's random source."""
+    if generator.kind == "uuid":
+        return Secret(str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
+    alphabet = _ALPHABETS[generator.kind]
+    return Secret("".join(secrets.choice(alphabet) for _ in range(generator.length)))
+
+
+def seed(vault: Vault, specs: Sequence[SecretSpec]) -> SeedResult:
+    """Writes each secret that is absent, with check-and-set, so that of two that seed at once one wins and the other keeps it.
+
+    Raises:
+        UserError: The token may not read or write one of the paths.
+        AdapterError: One was deleted by hand; it is not generated anew, because its readers may still have the old value.
+    """
+    outcome: dict[str, list[str]] = {"created": [], "completed": [], "present": [], "awaited": []}
+    for spec in specs:
+        outcome[_seed_one(vault, spec)].append(spec.path)
+    return SeedResult(**{name: tuple(paths) for name, paths in outcome.items()})
+
+
+def _seed_one(vault: Vault, spec: SecretSpec) -> str:
+    try:
+        version, found = vault.read(spec.path)
+    except Absent:
+        version, found = 0, {}
+    missing = {name: generate(generator) for name, generator in spec.generated.items() if name not in found}
+    if not missing:
+        return "present" if version else "awaited"
+    try:
+        vault.write(spec.path, {**found, **missing}, cas=version)
+    except CasMismatch:
+        return "present"
+    return "completed" if version else "created"
