@@ -1,0 +1,65 @@
+"""What a guest makes for itself on its first boot: SSH host key, private key, certificate request."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import PurePosixPath
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.x509.oid import NameOID
+
+from labctl.model.guestfiles import GuestRole
+from labctl.sandbox.guests.files import GuestFiles
+from labctl.sandbox.guests.runtime import GuestSpec
+
+SSH_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+OS_RELEASE = """\
+PRETTY_NAME="Debian GNU/Linux 13 (trixie)"
+NAME="Debian GNU/Linux"
+VERSION_ID="13"
+VERSION="13 (trixie)"
+VERSION_CODENAME=trixie
+ID=debian
+"""
+
+
+def key_path(role: GuestRole) -> str:
+    """Where a role's private key lies: beside its certificate."""
+    return str(PurePosixPath(role.cert).with_suffix(".key"))
+
+
+def first_boot(spec: GuestSpec, role: GuestRole | None, files: GuestFiles) -> None:
+    """Make what is not there yet. A later boot changes nothing but the guest's name."""
+    files.write("/etc/hostname", f"{spec.name}\n".encode(), 0o644)
+    files.write("/etc/os-release", OS_RELEASE.encode(), 0o644)
+    if not files.exists(SSH_HOST_KEY):
+        _make_ssh_host_key(spec, files)
+    if role and role.csr and not files.exists(role.csr):
+        _make_request(spec, role, files)
+
+
+def _make_ssh_host_key(spec: GuestSpec, files: GuestFiles) -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    files.make_folder("/etc/ssh", parents=True)
+    files.write(SSH_HOST_KEY, private, 0o600)
+    files.write(f"{SSH_HOST_KEY}.pub", public + f" root@{spec.name}\n".encode(), 0o644)
+
+
+def _make_request(spec: GuestSpec, role: GuestRole, files: GuestFiles) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    names: list[x509.GeneralName] = [x509.DNSName(name) for name in dict.fromkeys((spec.name, spec.fqdn))]
+    names.append(x509.IPAddress(ipaddress.ip_address(spec.address)))
+    request = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, spec.name)]))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files.make_folder(str(PurePosixPath(role.csr).parent), parents=True)
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    files.write(key_path(role), private, 0o600)
+    files.write(role.csr, request.public_bytes(serialization.Encoding.PEM), 0o644)

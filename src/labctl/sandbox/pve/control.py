@@ -1,0 +1,101 @@
+"""The control address `/_sandbox/*`, for tests and for labctl: faults, locks, tickets, unserved calls, state, recordings."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from labctl.model.secret import Secret
+from labctl.sandbox.pve.errors import ApiError, invalid
+from labctl.sandbox.pve.faults import parse_fault
+from labctl.sandbox.pve.host import Host
+from labctl.sandbox.pve.recording import Recorder
+from labctl.sandbox.pve.state import to_json
+from labctl.sandbox.settings import GuestInfo
+
+
+class Control:
+    """Serves the control address.
+
+    Args:
+        host: The emulated hypervisor.
+        recorder: What records requests.
+        token: What `X-Sandbox-Token` must carry.
+        booted: Whether the guests that start by themselves have been started.
+    """
+
+    def __init__(self, host: Host, recorder: Recorder, token: Secret, booted: Callable[[], bool]) -> None:
+        self._host = host
+        self._recorder = recorder
+        self._token = token
+        self._booted = booted
+
+    async def handle(self, request: web.Request, path: str) -> web.Response:
+        """Answer a request; `path` is what follows `/_sandbox/`."""
+        if not hmac.compare_digest(request.headers.get("X-Sandbox-Token", "").encode(), self._token.reveal().encode()):
+            return web.json_response({"message": "X-Sandbox-Token is missing or wrong"}, status=403)
+        try:
+            raw = await request.read()
+            body = json.loads(raw) if raw else {}
+            value = self._serve(request.method, path.rstrip("/"), body)
+        except ValueError as error:
+            return web.json_response({"message": f"invalid JSON: {error}"}, status=400)
+        except ApiError as error:
+            return web.json_response({"message": error.message, "errors": error.errors}, status=error.status)
+        return web.json_response(value)
+
+    def _serve(self, method: str, path: str, body: dict[str, Any]) -> object:
+        if lock := re.fullmatch(r"guests/(\d+)/lock", path):
+            return self._lock(method, lock[1], body)
+        host = self._host
+        calls: dict[tuple[str, str], Callable[[], object]] = {
+            ("GET", "status"): lambda: {"booted": self._booted(), "guests": [asdict(guest) for guest in guest_infos(host)]},
+            ("GET", "state"): lambda: to_json(host.state),
+            ("GET", "unserved"): lambda: host.unserved,
+            ("DELETE", "unserved"): host.unserved.clear,
+            ("POST", "expire-tickets"): host.sessions.expire_all,
+            ("GET", "faults"): host.faults.listed,
+            ("POST", "faults"): lambda: host.faults.add(parse_fault(body)),
+            ("DELETE", "faults"): host.faults.clear,
+            ("GET", "recording"): lambda: {"file": _text(self._recorder.path)},
+            ("POST", "recording"): lambda: self._record(body),
+            ("DELETE", "recording"): lambda: {"file": _text(self._recorder.stop())},
+        }
+        if (method, path) not in calls:
+            raise ApiError(404, f"no such control: {method} {path}")
+        answer = calls[method, path]()
+        return {} if answer is None else answer
+
+    def _record(self, body: dict[str, Any]) -> object:
+        name = str(body.get("name", "requests"))
+        if not re.fullmatch(r"[\w-]{1,64}", name):
+            raise invalid(name="letters, digits, - and _ only")
+        return {"file": str(self._recorder.start(name))}
+
+    def _lock(self, method: str, vmid: str, body: dict[str, Any]) -> object:
+        guest = self._host.state.guests.get(vmid)
+        if guest is None:
+            raise ApiError(404, f"no guest {vmid}")
+        guest.lock = str(body.get("lock", "backup")) if method == "POST" else ""
+        self._host.save()
+        return {"vmid": guest.vmid, "lock": guest.lock}
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path) if path else None
+
+
+def guest_infos(host: Host) -> list[GuestInfo]:
+    """Every guest in short."""
+    found = []
+    for guest in sorted(host.state.guests.values(), key=lambda one: one.vmid):
+        info = GuestInfo(guest.vmid, guest.name, host.role_of(guest), guest.status, host.address_of(guest)[0])
+        found.append(replace(info, services=tuple(host.runtime.services(guest.vmid).items())))
+    return found
