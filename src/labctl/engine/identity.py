@@ -1,0 +1,93 @@
+"""The operator's keys: to whom recovery keys are encrypted, and which private keys are at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labctl.adapters.keys import Keyring, generate_identity, public_key
+from labctl.engine.paths import LabPaths
+from labctl.model.errors import UserError
+from labctl.model.lab import Lab
+from labctl.model.secret import Secret
+
+if TYPE_CHECKING:
+    from labctl.adapters.pki import Authority
+
+AUTHORITY = "authority"
+_USUAL = ("~/.config/labctl/identity.txt", "~/.ssh/id_ed25519", "~/.ssh/id_rsa")
+
+
+def recipients(lab: Lab, paths: LabPaths) -> tuple[str, ...]:
+    """The public keys that key files are encrypted to: the operators', and on the sandbox the lab's own, made on first use."""
+    if not lab.target.sandbox:
+        return lab.operators
+    file = paths.operator_identity
+    own = public_key(file) if file.is_file() else generate_identity(file)
+    return (*lab.operators, own)
+
+
+def identities(paths: LabPaths, named: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """The private key files to try.
+
+    Named ones come first, and alone where there are any; else `LABCTL_IDENTITY`, the sandbox's own, and the usual places.
+
+    Raises:
+        UserError: A named file does not exist.
+    """
+    variable = os.environ.get("LABCTL_IDENTITY")
+    wanted = [*named, *([Path(variable)] if variable and not named else [])]
+    for file in wanted:
+        if not file.is_file():
+            raise UserError("there is no such identity file", where=str(file), hint="Name an age identity or an SSH private key.")
+    if wanted:
+        return tuple(wanted)
+    usual = (paths.operator_identity, *(Path(name).expanduser() for name in _USUAL))
+    return tuple(file for file in usual if file.is_file())
+
+
+def ensure_authority(lab: Lab, paths: LabPaths, keyring: Keyring, own: Sequence[Path], *, deployed: bool) -> bool:
+    """Makes the lab's authority where there is none; says whether it did.
+
+    The key file is written before the certificate: a lab with a certificate always has its key.
+
+    Raises:
+        UserError: The certificate is gone and no operator's key is at hand to restore it, or the whole folder is gone.
+    """
+    if paths.authority.is_file():
+        return False
+    if keyring.exists(AUTHORITY):
+        certificate = read_authority(keyring, own).cert_pem
+    elif deployed:
+        raise UserError(
+            "the lab is deployed, but its keys are not here",
+            where=str(paths.keys),
+            hint="Copy the folder keys/ from where the lab was brought up: a new authority would not fit its guests.",
+        )
+    else:
+        from labctl.adapters.pki import create_authority
+
+        made = create_authority(f"labctl {lab.name} authority")
+        keyring.write(AUTHORITY, {"certificate": Secret(made.cert_pem), "key": made.key_pem}, recipients(lab, paths))
+        certificate = made.cert_pem
+    aside = paths.authority.with_suffix(".tmp")
+    aside.write_text(certificate)
+    aside.replace(paths.authority)
+    return True
+
+
+def read_authority(keyring: Keyring, own: Sequence[Path]) -> Authority:
+    """The authority with its key.
+
+    Raises:
+        UserError: No operator's key is at hand.
+    """
+    from labctl.adapters.pki import Authority
+
+    payload = keyring.read(AUTHORITY, own)
+    certificate, key = payload["certificate"], payload["key"]
+    assert not isinstance(certificate, tuple)
+    assert not isinstance(key, tuple)
+    return Authority(certificate.reveal(), key)

@@ -1,0 +1,166 @@
+"""After a run that was cut off: waits for its Terraform, and lets the state learn what was made.
+
+Nothing is destroyed here, and nothing is taken over that is not certainly the lab's own (`labctl.model.leftovers`).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from labctl.adapters.terraform import RECORD_NAME, Terraform, running_child
+from labctl.engine.applying import refresh_state
+from labctl.engine.journal import PLAN_SUFFIX, journals
+from labctl.engine.locks import free_dead_lock
+from labctl.engine.run import Run, StackRun
+from labctl.engine.workspace import terraform
+from labctl.model.errors import LabError
+from labctl.model.leftovers import (
+    IMAGE,
+    KINDS,
+    POOL,
+    RULES,
+    VM,
+    Found,
+    Leftover,
+    Unfinished,
+    candidates,
+    entered,
+    leftovers,
+    unfinished,
+)
+from labctl.model.state import parse_state
+
+POLL_S = 0.5
+
+
+def wait_for_earlier(run: Run) -> None:
+    """Waits until a Terraform that outlived its labctl has ended: it finishes its work and writes its state.
+
+    Raises:
+        Interrupted: A signal came; the earlier Terraform goes on.
+    """
+    for stack in run.stacks:
+        told = False
+        while (child := running_child(stack.stack.folder / RECORD_NAME)) is not None:
+            if not told:
+                run.say(
+                    f"waiting for the Terraform of an earlier run to end ({child.command}, process {child.pid})",
+                    stack.name,
+                    kind="warning",
+                )
+                told = True
+            run.interrupts.check()
+            time.sleep(POLL_S)
+
+
+def mend_state(run: Run) -> None:
+    """Puts the local state back where a cut-off apply left it cut short, as on a full disk.
+
+    Terraform writes that file in place. Its own backup is the state from before the apply; what the apply made since is then
+    taken over as any leftover. The broken file is kept aside. Without a cut-off run the file is not touched.
+    """
+    file = run.paths.state / "foundation.tfstate"
+    if not file.is_file() or running_child(run.paths.stacks / "foundation" / RECORD_NAME) is not None:
+        return
+    before = cut_off(run, "foundation")
+    if not before.runs or _readable(file):
+        return
+    broken = file.with_name(f"{file.name}.broken-{before.runs[-1]}")
+    file.replace(broken)
+    for kept in (run.paths.stacks / "foundation" / "errored.tfstate", file.with_name(f"{file.name}.backup")):
+        if kept.is_file() and _readable(kept):
+            shutil.copyfile(kept, file)
+            break
+    text = f"the state was cut short by run {before.runs[-1]}; what was there before it is put back ({broken.name} is kept)"
+    run.say(text, "foundation", kind="warning")
+
+
+def _readable(file: Path) -> bool:
+    try:
+        return parse_state(file.read_bytes(), str(file)).serial >= 0
+    except LabError:
+        return False
+
+
+def recover(run: Run) -> None:
+    """Takes over what cut-off runs left of the stacks whose states can be read now; `up` does the others in their turn."""
+    for stack in run.stacks:
+        upstreams = stack.stack.dependencies
+        if not upstreams or run.session is not None:
+            take_over(run, stack)
+
+
+def cut_off(run: Run, stack: str) -> Unfinished:
+    """What runs that did not end well were creating, by the journal."""
+    return unfinished(journals(run.paths.runs, but=run.journal.run_id), stack)
+
+
+def take_over(run: Run, stack: StackRun) -> bool:
+    """Enters into the stack's state what a cut-off run made; says whether there was anything.
+
+    Raises:
+        LabError: The plan or the state's backend failed. The state is then as it was.
+    """
+    before = cut_off(run, stack.name)
+    if not before.creates:
+        return False
+    free_dead_lock(run, stack)
+    tool = terraform(run, stack)
+    file = run.journal.folder / f"{stack.name}.recovery{PLAN_SUFFIX}"
+    try:
+        with run.interrupts.telling(tool.cancel):
+            kept = _untaint(run, stack, tool, before)
+            tool.plan(file)
+            planned = candidates(tool.show_plan(file), before.creates)
+            found = leftovers(planned, _look(run, planned)) if planned else ()
+            if found:
+                _enter(run, stack, tool, found)
+    finally:
+        file.unlink(missing_ok=True)
+    for one in found:
+        run.say(f"{one.address}: made by run {before.runs[-1]}, which was cut off; taken over", stack.name, kind="warning")
+    if found or kept:
+        refresh_state(run, stack)
+    return bool(found or kept)
+
+
+def _untaint(run: Run, stack: StackRun, tool: Terraform, before: Unfinished) -> list[str]:
+    """A guest whose creation failed half-way is completed, not destroyed and made anew."""
+    kept = [address for address in stack.state.tainted if address in before.creates and address.split(".")[0] == VM]
+    for address in kept:
+        tool.untaint(address)
+        run.say(f"{address}: its creation was cut short; it is kept and completed", stack.name, kind="warning")
+    return kept
+
+
+def _look(run: Run, planned: Sequence[Mapping[str, Any]]) -> Found:
+    pve = run.hypervisor
+    by_type = {kind: [one["values"] for one in planned if one["type"] == kind] for kind in KINDS}
+    guests = pve.resources()
+    there = {guest.vmid for guest in guests}
+    return Found(
+        guests=guests,
+        pools=pve.pools() if by_type[POOL] else (),
+        images=frozenset(
+            volume.volid
+            for values in by_type[IMAGE]
+            for volume in pve.volumes(values["node_name"], values["datastore_id"], values["content_type"])
+        ),
+        rules={int(v["vm_id"]): pve.firewall_rules(int(v["vm_id"])) for v in by_type[RULES] if v.get("vm_id") in there},
+    )
+
+
+def _enter(run: Run, stack: StackRun, tool: Terraform, found: tuple[Leftover, ...]) -> None:
+    document = entered(tool.state_pull(), found, run.toolchain.engine.version_text)
+    file = run.journal.folder / f"{stack.name}.recovered.tfstate"
+    try:
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(document))
+        tool.state_push(file)
+    finally:
+        file.unlink(missing_ok=True)

@@ -1,0 +1,115 @@
+"""The sandbox of a lab: start, stop, look, reset."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from labctl.adapters.keys import Keyring
+from labctl.engine.identity import identities
+from labctl.engine.journal import lab_lock
+from labctl.engine.lab import OpenLab
+from labctl.engine.paths import private_files
+from labctl.engine.session import local_state
+from labctl.engine.status import lab_session
+from labctl.engine.steps.vault import KEYS, NOTE, OPERATOR_KEYS, operator_login
+from labctl.engine.target import sandbox_config
+from labctl.model.catalogue import STORE_ROOT
+from labctl.model.errors import LabError
+from labctl.sandbox import supervisor
+from labctl.sandbox.supervisor import SandboxInfo
+
+_LEFT = ("state", "stacks")
+
+
+def start_sandbox(found: OpenLab, say: Callable[[str], None]) -> SandboxInfo:
+    """Starts it, or finds it running.
+
+    Raises:
+        UserError: The lab's target is no sandbox, or its port is taken.
+    """
+    config = sandbox_config(found.lab)
+    found.paths.create()
+    say(f"starting the sandbox on {config.address}:{config.api_port}")
+    with private_files():
+        return supervisor.start(found.paths.sandbox, config)
+
+
+def stop_sandbox(found: OpenLab) -> bool:
+    """Stops it; says whether it ran."""
+    sandbox_config(found.lab)
+    return supervisor.stop(found.paths.sandbox)
+
+
+def reset_sandbox(found: OpenLab) -> None:
+    """Deletes the sandbox and the states of what was in it. The keys are kept aside.
+
+    Raises:
+        UserError: The lab's target is no sandbox, or a run holds the lab.
+    """
+    sandbox_config(found.lab)
+    if not found.paths.root.is_dir():
+        return
+    with lab_lock(found.paths, "sandbox reset"):
+        supervisor.reset(found.paths.sandbox)
+        for name in _LEFT:
+            shutil.rmtree(found.paths.root / name, ignore_errors=True)
+        # The next sandbox has another SSH host key, and the provider has pinned this one.
+        (found.paths.home / ".ssh" / "known_hosts").unlink(missing_ok=True)
+        keyring = Keyring(found.paths.keys)
+        keyring.retire((OPERATOR_KEYS, KEYS))
+        keyring.clear_note(NOTE)
+
+
+def sandbox_status(found: OpenLab, named: Sequence[Path] = ()) -> dict[str, Any]:
+    """How to reach it, for any other client. Holds the sandbox's credentials in clear."""
+    config = sandbox_config(found.lab)
+    info = supervisor.status(found.paths.sandbox)
+    if info is None or not info.running:
+        return {"running": False, "pve": None, "vault": None, "s3": None, "guests": []}
+    return {
+        "running": True,
+        "pid": info.pid,
+        "pve": {
+            "endpoint": info.endpoint,
+            "node": config.node,
+            "token": f"{info.token_id}={info.token.reveal()}",
+            "ca_file": str(info.ca_file),
+            "ssh": {
+                "address": info.ssh_address,
+                "port": info.ssh_port,
+                "username": info.ssh_username,
+                "private_key_file": str(info.ssh_private_key_file),
+            },
+            "control": {"url": f"{info.endpoint}/_sandbox", "token": info.control_token.reveal()},
+        },
+        **_services(found, named),
+        "guests": [
+            {"vmid": guest.vmid, "name": guest.name, "role": guest.role, "status": guest.status, "address": guest.address}
+            for guest in info.guests
+        ],
+    }
+
+
+def _services(found: OpenLab, named: Sequence[Path]) -> dict[str, Any]:
+    outputs = local_state(found.paths, "foundation").outputs or {}
+    if not {"vault_address", "s3_endpoint", "s3_region"} <= outputs.keys():
+        return {"vault": None, "s3": None}
+    vault: dict[str, Any] = {"address": outputs["vault_address"], "ca_file": str(found.paths.authority)}
+    s3: dict[str, Any] = {
+        "endpoint": outputs["s3_endpoint"],
+        "region": outputs["s3_region"],
+        "ca_file": str(found.paths.authority),
+    }
+    try:
+        session = lab_session(found, outputs, named)
+    except LabError as error:
+        return {"vault": vault | {"problem": str(error)}, "s3": s3}
+    _version, root = session.vault.read(STORE_ROOT)
+    s3 |= {"access_key": root["access_key"].reveal(), "secret_key": root["secret_key"].reveal()}
+    login = operator_login(Keyring(found.paths.keys), identities(found.paths, named))
+    vault |= {"role_id": login.role_id.reveal(), "secret_id": login.secret_id.reveal()}
+    session.close()
+    return {"vault": vault, "s3": s3}

@@ -1,0 +1,163 @@
+"""The stages that every run begins with. Each does one thing to the run; `up`, `plan` and `down` list them in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from labctl.engine.events import Event
+from labctl.engine.identity import ensure_authority, identities
+from labctl.engine.paths import LabPaths
+from labctl.engine.run import Run, StackRun
+from labctl.engine.session import local_state, open_session, published, remote_state
+from labctl.engine.target import open_target
+from labctl.model.errors import LabError, UserError, nearest
+from labctl.model.graph import make_graph
+from labctl.model.lab import Lab
+from labctl.model.policy import check_allowed
+from labctl.model.stackcontext import StackContext
+
+Stage = Callable[[Run], None]
+
+LAYERS = ("foundation", "platform")
+VMID_CHECK, SPACE_CHECK = "vmid.", "space."
+
+
+def check_options(run: Run) -> None:
+    """Refuses names that the lab does not have, before anything is touched."""
+    for layer in run.options.layers:
+        if layer not in LAYERS:
+            raise UserError(f"there is no layer {layer!r}", hint=nearest(layer, LAYERS))
+    check_allowed(run.options.allow_destroy, [guest.name for guest in run.lab.guests()])
+    identities(run.paths, run.options.identities)
+
+
+def open_hypervisor(run: Run) -> None:
+    """Starts the sandbox where it is the target, and connects to the API."""
+    from labctl.adapters.proxmox import Proxmox
+
+    run.paths.create()
+    run.connect(open_target(run.lab, run.paths, run.say), Proxmox.connect)
+
+
+def check_hypervisor(run: Run) -> None:
+    """Token, rights, node, datastores, bridge: what is wrong stops the run. VMIDs come later, when the states are known."""
+    from labctl.adapters.proxmox import gather
+    from labctl.model.preflight import checks, refusal
+
+    run.facts = gather(run.hypervisor, run.lab)
+    deployed = local_state(run.paths, "foundation").deployed
+    # A lab that is up has its disks already: what they take is no longer to be free.
+    later = (VMID_CHECK, SPACE_CHECK) if deployed else (VMID_CHECK,)
+    verdicts = [check for check in checks(run.facts, run.lab) if not check.id.startswith(later)]
+    problem = refusal(verdicts)
+    if problem is not None:
+        raise problem
+    if deployed:
+        return
+    for check in verdicts:
+        if check.verdict == "warn":
+            run.say(f"{check.title} {check.detail}. {check.remedy}".rstrip(), kind="warning")
+
+
+def check_vmids(run: Run) -> None:
+    """Nobody else has a VMID of the lab. Guests of layers whose state cannot be read yet are known by the lab's tags."""
+    from labctl.engine.recovery import cut_off
+    from labctl.model.preflight import checks, refusal
+
+    assert run.facts is not None
+    ours = {vmid for stack in run.stacks for vmid in stack.state.vmids}
+    unread = run.session is None and run.stack("foundation").state.deployed
+    # What a cut-off run left is taken over before the plans, or refused with them: they are held against the same rule.
+    if unread or any(cut_off(run, stack.name).creates for stack in run.stacks):
+        tags = {"labctl", run.lab.name}
+        ours |= {guest.vmid for guest in run.facts.guests if tags <= set(guest.tags)}
+    problem = refusal([check for check in checks(run.facts, run.lab, ours) if check.id.startswith(VMID_CHECK)])
+    if problem is not None:
+        raise problem
+
+
+def make_authority(run: Run) -> None:
+    """The lab's own authority, whose certificate goes into every guest."""
+    deployed = local_state(run.paths, "foundation").deployed
+    if ensure_authority(run.lab, run.paths, run.keyring, run.identities, deployed=deployed):
+        run.say("made the lab's own certificate authority")
+
+
+def synthesise(run: Run) -> None:
+    """The stacks as Terraform JSON; skipped when nothing changed."""
+    from labctl.synth import synthesise as synthesise_stacks
+
+    found = synthesise_stacks(stack_context(run.lab, run.paths))
+    run.stacks = tuple(StackRun(stack) for stack in found.stacks)
+    order = [{"name": s.name, "layer": s.layer, "depends_on": list(s.stack.dependencies)} for s in run.stacks]
+    run.emit(Event("stacks", fields={"stacks": order}))
+
+
+def stack_context(lab: Lab, paths: LabPaths) -> StackContext:
+    """What the stacks are made from."""
+    return StackContext(
+        lab=lab,
+        authority_pem=paths.authority.read_text() if paths.authority.is_file() else "",
+        state_dir=paths.state,
+        outdir=paths.root,
+    )
+
+
+def prepare_engine(run: Run) -> None:
+    """The Terraform engine and the provider."""
+    from labctl.engine.workspace import find_toolchain, progress_kind
+
+    with run.interrupts.raising():
+        run.use_toolchain(find_toolchain(run.paths, lambda text: run.say(text, kind=progress_kind(text))))
+
+
+def read_states(run: Run) -> None:
+    """What is deployed, from the states themselves. Opens the Vault where foundation is up and the Vault is unsealed."""
+    foundation = run.stack("foundation")
+    foundation.state = local_state(run.paths, "foundation")
+    outputs = foundation.state.outputs or {}
+    if not foundation.state.deployed or "vault_address" not in outputs:
+        return
+    try:
+        open_lab_session(run)
+        read_remote_states(run)
+    except LabError as error:
+        # Right after a reboot of the host, for one: `up` starts the guests and unseals the Vault before it needs the session.
+        run.session, run.session_problem = None, error
+
+
+def open_lab_session(run: Run) -> None:
+    """Logs in to the Vault and reads the state bucket's credentials.
+
+    Raises:
+        LabError: The Vault is sealed or out of reach, or the operator's key is not at hand.
+    """
+    from labctl.adapters.vault import Vault
+    from labctl.engine.steps.vault import open_vault
+
+    outputs = run.outputs("foundation")
+    vault = open_vault(Vault(published(outputs, "vault_address"), run.paths.authority), run.keyring, run.identities)
+    run.session = open_session(run.lab, run.paths, vault, outputs)
+    run.session_problem = None
+
+
+def read_remote_states(run: Run, patience_s: float = 0.0) -> None:
+    """The states in the bucket; a store that was just started gets `patience_s` to come to itself."""
+    if run.session is None:
+        return
+    for stack in run.stacks:
+        if stack.layer != "foundation":
+            stack.state = remote_state(run.session, run.paths, stack.name, patience_s)
+
+
+def selected(run: Run, *, downwards: bool) -> tuple[StackRun, ...]:
+    """The stacks of the run in order: for `up` the asked layers and what they need, for `down` them and what needs them."""
+    if not run.options.layers:
+        return run.stacks
+    graph = make_graph({stack.name: stack.stack.dependencies for stack in run.stacks})
+    wanted: Collection[str] = [stack.name for stack in run.stacks if stack.layer in run.options.layers]
+    if downwards:
+        wanted = graph.downstream(wanted)
+    elif not run.options.only:
+        wanted = graph.upstream(wanted)
+    return tuple(stack for stack in run.stacks if stack.name in wanted)

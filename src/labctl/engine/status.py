@@ -1,0 +1,215 @@
+"""Where a lab stands: read from the states and the hypervisor, without changing or starting anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labctl.adapters.keys import Keyring
+from labctl.engine.identity import identities
+from labctl.engine.lab import OpenLab
+from labctl.engine.run import Run
+from labctl.engine.session import LOCAL_LAYER, LabSession, local_state, open_session, published, remote_state
+from labctl.engine.target import TargetSession, running_target
+from labctl.model.catalogue import GITLAB_ROOT, STORE_ROOT
+from labctl.model.contracts import CONTRACTS
+from labctl.model.errors import LabError, UserError, nearest
+from labctl.model.lab import Lab
+from labctl.model.state import StackState
+from labctl.synth import Stack, read_manifest
+
+if TYPE_CHECKING:
+    from labctl.adapters.proxmox import Proxmox
+
+CLOUD_INIT_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LabStatus:
+    """A lab's state of affairs; `problems` are sentences about what could not be read."""
+
+    lab: str
+    target: str
+    layers: tuple[dict[str, Any], ...]
+    problems: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `labctl status --json` prints."""
+        problems = {"problems": list(self.problems)} if self.problems else {}
+        return {"lab": self.lab, "target": self.target, "layers": list(self.layers), **problems}
+
+
+def read_status(found: OpenLab, named: Sequence[Path] = ()) -> LabStatus:
+    """Which layers are up, with their outputs and guests."""
+    problems: list[str] = []
+    stacks = stack_states(found, named, problems)
+    guests = _guest_reader(found.lab, running_target(found.lab, found.paths), problems)
+    layers: dict[str, dict[str, Any]] = {}
+    for stack, state in stacks:
+        if not state.deployed:
+            continue
+        layer = layers.setdefault(stack.layer, {"name": stack.layer, "stacks": [], "guests": []})
+        outputs = dict(state.outputs or {})
+        tainted = {"tainted": list(state.tainted)} if state.tainted else {}
+        layer["stacks"].append({"name": stack.name, "status": "deployed", "outputs": outputs, **tainted})
+        layer["guests"] += [guests(name, guest) for name, guest in outputs.get("guests", {}).items()]
+    return LabStatus(found.lab.name, found.lab.target.kind, tuple(layers.values()), tuple(problems))
+
+
+def stack_states(found: OpenLab, named: Sequence[Path], problems: list[str]) -> list[tuple[Stack, StackState]]:
+    """Each stack with its state. What cannot be read is left out, and told in `problems`."""
+    if not (found.paths.root / "manifest.json").is_file():
+        return []
+    foundation = local_state(found.paths, "foundation")
+    states: dict[str, StackState] = {LOCAL_LAYER: foundation}
+    stacks = read_manifest(found.paths.root)
+    if foundation.deployed and "vault_address" in (foundation.outputs or {}):
+        try:
+            states |= _remote_states(found, foundation.outputs or {}, named, stacks)
+        except LabError as error:
+            problems.append(f"what stands on {LOCAL_LAYER} cannot be read: {error}. {error.hint}".strip())
+    return [(stack, states[stack.name]) for stack in stacks if stack.name in states]
+
+
+def _remote_states(
+    found: OpenLab, foundation: Mapping[str, Any], named: Sequence[Path], stacks: Sequence[Stack]
+) -> dict[str, StackState]:
+    session = lab_session(found, foundation, named)
+    try:
+        names = [stack.name for stack in stacks if stack.layer != LOCAL_LAYER]
+        return {name: remote_state(session, found.paths, name) for name in names}
+    finally:
+        session.close()
+
+
+def lab_session(found: OpenLab, foundation: Mapping[str, Any], named: Sequence[Path] = ()) -> LabSession:
+    """A session of a lab that is up.
+
+    Raises:
+        LabError: The Vault is sealed or out of reach, or the operator's key is not at hand.
+    """
+    from labctl.adapters.vault import Vault
+    from labctl.engine.steps.vault import open_vault
+
+    keyring, own = Keyring(found.paths.keys), identities(found.paths, named)
+    vault = open_vault(Vault(published(foundation, "vault_address"), found.paths.authority), keyring, own)
+    return open_session(found.lab, found.paths, vault, foundation)
+
+
+def foundation_outputs(found: OpenLab) -> Mapping[str, Any]:
+    """Foundation's outputs.
+
+    Raises:
+        UserError: Foundation is not up.
+    """
+    outputs = local_state(found.paths, "foundation").outputs
+    if not outputs:
+        raise UserError("layer foundation is not up", hint="Run `labctl up`.")
+    return outputs
+
+
+def read_outputs(found: OpenLab, layer: str, name: str | None, named: Sequence[Path] = ()) -> Any:
+    """A layer's outputs, or one of them.
+
+    Raises:
+        UserError: The layer or the output is unknown, or the layer is not up.
+    """
+    if layer not in CONTRACTS:
+        raise UserError(f"there is no layer {layer!r}", hint=nearest(layer, CONTRACTS))
+    problems: list[str] = []
+    if layer == LOCAL_LAYER:
+        state = local_state(found.paths, layer)
+    else:
+        states = {stack.layer: state for stack, state in stack_states(found, named, problems)}
+        state = states.get(layer, StackState())
+    if problems:
+        raise UserError(" ".join(problems), where=f"layer {layer!r}")
+    if not state.deployed:
+        raise UserError(f"layer {layer!r} is not up", hint="Run `labctl up`.")
+    outputs = dict(state.outputs or {})
+    if name is None:
+        return outputs
+    if name not in outputs:
+        raise UserError(f"layer {layer!r} has no output {name!r}", hint=nearest(name, outputs))
+    return outputs[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a service is.
+
+    Attributes:
+        name: Its name for people.
+        address: URL or `host:port`.
+        access: How to get in, in a few words; may be empty.
+        answers: Whether something answers there on the sandbox too.
+    """
+
+    name: str
+    address: str
+    access: str = ""
+    answers: bool = False
+
+
+_ENDPOINTS = {
+    "vault_address": ("Vault", "labctl secrets list", True),
+    "s3_endpoint": ("S3", f"labctl secrets get {STORE_ROOT}", True),
+    "gitlab_url": ("GitLab", f"labctl secrets get {GITLAB_ROOT}", False),
+    "registry_host": ("Registry", "", False),
+    "docker_host": ("Docker", "", False),
+}
+
+
+def endpoints(run: Run) -> tuple[Endpoint, ...]:
+    """Where Vault, S3, GitLab and Docker are, as far as they are up, and how to get at them."""
+    outputs: dict[str, Any] = {}
+    for stack in run.stacks:
+        outputs |= stack.state.outputs or {}
+    return tuple(
+        Endpoint(name, str(outputs[output]), access, answers)
+        for output, (name, access, answers) in _ENDPOINTS.items()
+        if output in outputs
+    )
+
+
+def _guest_reader(lab: Lab, target: TargetSession | None, problems: list[str]) -> Any:
+    hypervisor = _connect(target)
+    if hypervisor is None:
+        problems.append(f"the {lab.target.kind} is not running")
+    reachable = [hypervisor is not None]
+
+    def read(name: str, guest: Mapping[str, Any]) -> dict[str, Any]:
+        entry: dict[str, Any] = {"name": name, **guest, "agent": "unknown", "cloud_init": "unknown"}
+        if hypervisor is None or not reachable[0]:
+            return entry
+        try:
+            answers = hypervisor.agent_ping(int(guest["vmid"]))
+            entry["agent"] = "running" if answers else "not running"
+            if answers:
+                entry["cloud_init"] = _cloud_init(hypervisor, int(guest["vmid"]))
+        except LabError as error:
+            reachable[0] = not getattr(error, "unreachable", False)
+            problems.append(f"guest {name}: {error}")
+        return entry
+
+    return read
+
+
+def _connect(target: TargetSession | None) -> Proxmox | None:
+    if target is None:
+        return None
+    from labctl.adapters.proxmox import Proxmox
+
+    return Proxmox.connect(target.endpoint, target.token_id, target.token, target.ca_file)
+
+
+def _cloud_init(hypervisor: Proxmox, vmid: int) -> str:
+    """cloud-init's own verdict; exit code 2 means done, with complaints."""
+    result = hypervisor.exec(vmid, ["cloud-init", "status", "--format", "json"], timeout_s=CLOUD_INIT_TIMEOUT_S)
+    with suppress(ValueError, KeyError):
+        return str(json.loads(result.out)["status"])
+    return "unknown"

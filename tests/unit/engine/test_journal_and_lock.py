@@ -1,0 +1,123 @@
+"""The journal and the lock of a lab."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+
+from labctl.engine.events import Event
+from labctl.engine.interrupt import Interrupted, Interrupts
+from labctl.engine.journal import KEEP_RUNS, Journal, lab_lock
+from labctl.engine.paths import LabPaths, private_files
+from labctl.model.errors import UserError
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> LabPaths:
+    found = LabPaths(tmp_path / "lab.yaml", "lab")
+    found.create()
+    return found
+
+
+def test_folders_are_private(paths: LabPaths) -> None:
+    for folder in (paths.root, paths.keys, paths.state, paths.runs):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_journal_holds_every_event_in_order(paths: LabPaths) -> None:
+    journal = Journal(paths, "up")
+    journal.write(Event("stage", "plan", fields={"seconds": 1.5}))
+    journal.close()
+    lines = [json.loads(line) for line in (journal.folder / "events.jsonl").read_text().splitlines()]
+    assert [line["type"] for line in lines] == ["run", "stage"]
+    assert lines[0]["command"] == "up"
+    assert lines[0]["pid"] == os.getpid()
+    assert lines[1]["seconds"] == 1.5
+
+
+def test_old_runs_are_pruned(paths: LabPaths) -> None:
+    for index in range(KEEP_RUNS + 5):
+        (paths.runs / f"2000010{index:03}").mkdir()
+    Journal(paths, "up").close()
+    assert len(list(paths.runs.iterdir())) == KEEP_RUNS
+
+
+def test_saved_plans_end_with_their_run_and_those_of_a_killed_one_with_the_next(paths: LabPaths) -> None:
+    left = paths.runs / "20000101T000000Z-dead" / "platform.tfplan"
+    left.parent.mkdir()
+    left.write_text("values")
+    journal = Journal(paths, "up")
+    assert not left.exists()
+    own = journal.folder / "platform.tfplan"
+    own.write_text("values")
+    journal.close()
+    assert [file.name for file in journal.folder.iterdir()] == ["events.jsonl"]
+
+
+def test_a_folder_that_others_may_read_is_closed(tmp_path: Path) -> None:
+    found = LabPaths(tmp_path / "lab.yaml", "lab")
+    found.root.mkdir(parents=True)
+    for folder in (found.root.parent, found.root):
+        folder.chmod(0o755)
+    found.create()
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in (found.root.parent, found.root)} == {0o700}
+
+
+def test_files_of_a_run_are_private_whatever_makes_them(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with private_files():
+            (tmp_path / "inside").write_text("")
+        (tmp_path / "after").write_text("")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "inside").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "after").stat().st_mode) == 0o644
+
+
+def test_a_full_disk_is_one_sentence(paths: LabPaths) -> None:
+    journal = Journal(paths, "up")
+    journal._file = open("/dev/full", "w")  # noqa: SIM115, PTH123
+    with pytest.raises(UserError, match="no space left") as caught:
+        journal.write(Event("stage", "plan"))
+    assert "Free some space" in caught.value.hint
+
+
+def _hold(paths: LabPaths, ready: object, go: object) -> None:
+    with lab_lock(paths, "up"):
+        ready.set()  # type: ignore[attr-defined]
+        go.wait(30)  # type: ignore[attr-defined]
+
+
+def test_a_second_run_says_who_runs_and_a_killed_run_leaves_no_lock(paths: LabPaths) -> None:
+    context = multiprocessing.get_context("fork")
+    ready, go = context.Event(), context.Event()
+    first = context.Process(target=_hold, args=(paths, ready, go))
+    first.start()
+    assert ready.wait(30)
+    with pytest.raises(UserError, match=rf"labctl up \(process {first.pid}, since 2"), lab_lock(paths, "down"):
+        pass
+    os.kill(first.pid or 0, signal.SIGKILL)
+    first.join(30)
+    with lab_lock(paths, "down"):
+        pass
+
+
+def test_the_first_signal_tells_those_who_run_and_stops_before_the_next_stage() -> None:
+    said: list[str] = []
+    told: list[int] = []
+    interrupts = Interrupts(said.append)
+    with interrupts.installed(), interrupts.telling(lambda: told.append(1)):
+        interrupts.check()
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert told == [1, 1]
+    assert len(said) == 2
+    with pytest.raises(Interrupted):
+        interrupts.check()
