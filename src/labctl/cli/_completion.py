@@ -1,0 +1,59 @@
+"""What the shell offers: names of layers, guests, outputs and secrets.
+
+From the description alone: nothing is asked or started, and no secret is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from labctl.model.lab import Lab
+
+
+def layer_names() -> list[str]:
+    """The layers."""
+    from labctl.model.contracts import CONTRACTS
+
+    return list(CONTRACTS)
+
+
+def output_names(context: typer.Context) -> list[str]:
+    """The outputs of the layer that is typed already."""
+    from labctl.model.contracts import CONTRACTS
+
+    contract = CONTRACTS.get(str(context.params.get("layer")))
+    return list(contract.model_fields) if contract else []
+
+
+def guest_names(context: typer.Context) -> list[str]:
+    """The lab's guests."""
+    return _of_lab(context, lambda lab: [guest.name for guest in lab.guests()])
+
+
+def secret_paths(context: typer.Context) -> list[str]:
+    """The paths that the lab's catalogue names."""
+
+    def paths(lab: Lab) -> list[str]:
+        from labctl.model.catalogue import catalogue
+
+        return [spec.path for spec in catalogue(lab)]
+
+    return _of_lab(context, paths)
+
+
+def _of_lab(context: typer.Context, names: Callable[[Lab], list[str]]) -> list[str]:
+    from labctl.engine.lab import open_lab
+    from labctl.model.errors import LabError
+
+    named = context.params.get("lab") or os.environ.get("LABCTL_LAB")
+    try:
+        return names(open_lab(Path(named) if named else None).lab)
+    except LabError:
+        # A shell that completes has no place for an error; the command itself will tell it.
+        return []

@@ -1,0 +1,52 @@
+"""`labctl down`."""
+
+from __future__ import annotations
+
+import typer
+
+from labctl.cli._options import AllowOption, IdentityOption, JsonOption, LabOption, LayerOption, YesOption
+from labctl.cli._questions import confirmation, somebody_to_ask
+from labctl.cli._view import view
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def down(
+    context: typer.Context,
+    layer: LayerOption = None,
+    yes: YesOption = False,
+    allow_destroy: AllowOption = None,
+    identity: IdentityOption = None,
+    lab: LabOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Destroy layers, and what depends on them, in reverse order.
+
+    Guests are protected: each one needs --allow-destroy NAME. Exit code: 0 done, 1 failed or declined, 130 interrupted.
+    """
+    somebody_to_ask(context, "down", yes=yes)
+
+    from labctl.engine.down import down as take_down
+    from labctl.engine.report import DECLINED, NOTHING
+    from labctl.engine.run import Options
+    from labctl.engine.start import starting
+
+    with view(context) as sink:
+        options = Options(
+            layers=tuple(layer or ()),
+            allow_destroy=tuple(name for entry in allow_destroy or () for name in entry.split(",")),
+            identities=tuple(identity or ()),
+            confirm=confirmation(context, sink, yes=yes, question="Destroy all this?"),
+        )
+        with starting("down", lab, options, sink) as run:
+            report = take_down(run)
+    if not as_json:
+        if report.result == DECLINED:
+            print("Declined: nothing was destroyed.")
+        elif report.result == NOTHING:
+            print("Nothing to do: nothing of this is deployed.")
+        else:
+            names = ", ".join(stack["name"] for stack in report.stacks if stack["result"] == "destroyed")
+            print(f"Destroyed {names} in {report.seconds:.1f} s.")
+    return 1 if report.result == DECLINED else 0

@@ -1,0 +1,40 @@
+"""`labctl plan`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from labctl.cli._options import IdentityOption, JsonOption, LabOption, LayerOption
+from labctl.cli._picture import show_picture
+from labctl.cli._view import view
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    layer: LayerOption = None,
+    detailed_exitcode: Annotated[bool, typer.Option("--detailed-exitcode", help="Exit with 2 where there are changes.")] = False,
+    identity: IdentityOption = None,
+    lab: LabOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show what `up` would change. Nothing is changed.
+
+    Exit code: 0 planned, 1 failed; with --detailed-exitcode 2 where there are changes.
+    """
+    from labctl.engine.plan import plan as make_plans
+    from labctl.engine.run import Options
+    from labctl.engine.start import starting
+
+    options = Options(layers=tuple(layer or ()), identities=tuple(identity or ()))
+    with view(context) as sink, starting("plan", lab, options, sink) as run:
+        picture = make_plans(run)
+    if not as_json:
+        show_picture(picture.plans)
+    if not picture.fine:
+        return 1
+    return 2 if detailed_exitcode and picture.changes else 0

@@ -1,0 +1,77 @@
+"""`labctl sandbox`."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from labctl.cli._options import IdentityOption, JsonOption, LabOption, YesOption
+from labctl.cli._view import view
+
+app = typer.Typer(
+    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="Start, stop and look at the embedded sandbox."
+)
+
+
+@app.command()
+def start(context: typer.Context, lab: LabOption = None) -> int:
+    """Start the emulated Proxmox VE; guests that start on boot start with it."""
+    from labctl.engine.events import Event
+    from labctl.engine.lab import open_lab
+    from labctl.engine.sandbox import start_sandbox
+
+    found = open_lab(lab)
+    with view(context) as sink:
+        info = start_sandbox(found, lambda text: sink(Event("stage", text)))
+    print(f"The sandbox runs: {info.endpoint} (process {info.pid}).")
+    return 0
+
+
+@app.command()
+def stop(lab: LabOption = None) -> int:
+    """Stop it with its guests. Their data stays."""
+    from labctl.engine.lab import open_lab
+    from labctl.engine.sandbox import stop_sandbox
+
+    print("The sandbox is stopped." if stop_sandbox(open_lab(lab)) else "The sandbox was not running.")
+    return 0
+
+
+@app.command()
+def status(identity: IdentityOption = None, lab: LabOption = None, as_json: JsonOption = False) -> int:
+    """Show how to reach it, with the emulator's own token and the lab's endpoints."""
+    from labctl.engine.lab import open_lab
+    from labctl.engine.sandbox import sandbox_status
+
+    found = sandbox_status(open_lab(lab), tuple(identity or ()))
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return 0
+    if not found["running"]:
+        print("The sandbox is not running. `labctl up` or `labctl sandbox start` starts it.")
+        return 0
+    print(f"pve    {found['pve']['endpoint']} (node {found['pve']['node']})")
+    for name in ("vault", "s3"):
+        if found[name]:
+            print(f"{name:<6} {found[name].get('address') or found[name].get('endpoint')}")
+    for guest in found["guests"]:
+        print(f"guest  {guest['vmid']:<5} {guest['name']:<10} {guest['status']:<8} {guest['address']}")
+    return 0
+
+
+@app.command()
+def reset(context: typer.Context, yes: YesOption = False, lab: LabOption = None) -> int:
+    """Stop it and delete all that is in it, with the lab's state. There is no way back."""
+    from labctl.cli._questions import confirm_loss
+    from labctl.engine.lab import open_lab
+    from labctl.engine.sandbox import reset_sandbox
+
+    found = open_lab(lab)
+    question = f"Delete the sandbox of lab {found.lab.name!r} with all its guests, data and states?"
+    if not confirm_loss(context, "sandbox reset", question, yes=yes):
+        print("Declined: nothing was deleted.")
+        return 1
+    reset_sandbox(found)
+    print("The sandbox is gone.")
+    return 0
