@@ -1,0 +1,56 @@
+"""Labs on sandboxes of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import pytest
+
+from tests.e2e.labfolder import LabFolder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.e2e)
+
+
+NETWORKS = count(os.getpid() * 16)
+"""Numbers of networks: no two processes that test at the same time share one."""
+
+
+@pytest.fixture(scope="session")
+def make_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], LabFolder]]:
+    """Makes labs, each on a loopback network of its own; their sandboxes are reset at the end."""
+    made: list[LabFolder] = []
+
+    def make() -> LabFolder:
+        number = next(NETWORKS)
+        network = f"127.{100 + number // 256 % 150}.{number % 256}.0/24"
+        lab = LabFolder(tmp_path_factory.mktemp("lab"), network)
+        (lab.path / "home").mkdir()
+        lab.write("")
+        made.append(lab)
+        return lab
+
+    yield make
+    for lab in made:
+        lab.write("")
+        lab.run("sandbox", "reset", "--yes")
+        shutil.rmtree(lab.path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def deployed(make_lab: Callable[[], LabFolder]) -> LabFolder:
+    """A lab that is up. Tests that use it leave it up and as described."""
+    lab = make_lab()
+    lab.ok("up", "--yes")
+    return lab
+
+
+@pytest.fixture
+def lab(make_lab: Callable[[], LabFolder]) -> LabFolder:
+    """A lab that was never up."""
+    return make_lab()

@@ -1,0 +1,82 @@
+"""A lab in a folder of its own, driven through the command line as a user drives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+ALL_GUESTS = "vault,store,gitlab,docker"
+LABCTL = Path(sys.executable).parent / "labctl"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last_json(self) -> dict[str, Any]:
+        """The last line of a JSON stream."""
+        return dict(json.loads(self.out.splitlines()[-1]))
+
+
+@dataclass(frozen=True)
+class LabFolder:
+    """A folder with a lab.yaml of its own."""
+
+    path: Path
+    network: str
+
+    def write(self, text: str) -> None:
+        """Writes lab.yaml; `text` follows name and target."""
+        head = f"name: e2e\ntarget: {{sandbox: {{network: {self.network}}}}}\n"
+        (self.path / "lab.yaml").write_text(head + textwrap.dedent(text))
+
+    def run(self, *args: str, timeout_s: float = 180, **env: str) -> Result:
+        """Runs labctl in the folder, without a terminal."""
+        done = subprocess.run(
+            [str(LABCTL), *args],
+            cwd=self.path,
+            env=self.environment(**env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The environment of labctl here: the checkout's provider mirror, no other lab's settings."""
+        dropped = ("LABCTL_", "PROXMOX_VE_", "TF_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+        return kept | {"LABCTL_MIRROR": str(ROOT / ".cache" / "labctl" / "mirror"), "HOME": str(self.path / "home")} | more
+
+    def ok(self, *args: str, timeout_s: float = 180) -> Result:
+        """As `run`, and it must succeed."""
+        result = self.run(*args, timeout_s=timeout_s)
+        assert result.code == 0, f"labctl {' '.join(args)}: exit {result.code}\n{result.out[-3000:]}\n{result.err[-3000:]}"
+        return result
+
+    def json(self, *args: str) -> Any:
+        """The JSON document that a command prints."""
+        return json.loads(self.ok(*args, "--json").out)
+
+    def down(self) -> Result:
+        """Destroys everything."""
+        return self.ok("down", "--yes", "--allow-destroy", ALL_GUESTS)
+
+    @property
+    def work(self) -> Path:
+        """`.labctl/e2e`."""
+        return self.path / ".labctl" / "e2e"
