@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import textwrap
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from labctl.sandbox import control
 
 ROOT = Path(__file__).parents[2]
 ALL_GUESTS = "vault,store,gitlab,docker"
@@ -75,6 +80,27 @@ class LabFolder:
     def down(self) -> Result:
         """Destroys everything."""
         return self.ok("down", "--yes", "--allow-destroy", ALL_GUESTS)
+
+    @contextlib.contextmanager
+    def fault(self, **fields: Any) -> Iterator[None]:
+        """A fault of the sandbox (docs/sandbox.md, "The control address") while the block runs."""
+        control(self.work / "sandbox", "POST", "faults", fields)
+        try:
+            yield
+        finally:
+            control(self.work / "sandbox", "DELETE", "faults")
+
+    def struck(self) -> int:
+        """How often a fault has struck."""
+        return sum(int(fault["struck"]) for fault in control(self.work / "sandbox", "GET", "faults"))
+
+    def until_struck(self, process: subprocess.Popen[str], timeout_s: float = 120) -> None:
+        """Waits until the process has run into a fault."""
+        limit = time.monotonic() + timeout_s
+        while not self.struck():
+            assert process.poll() is None, f"it ended before: {process.communicate()}"
+            assert time.monotonic() < limit, "it never came to it"
+            time.sleep(0.02)
 
     @property
     def work(self) -> Path:

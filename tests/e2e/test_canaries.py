@@ -20,7 +20,7 @@ import hvac
 import pytest
 import requests
 
-from labctl.adapters.terraform.process import running_child
+from labctl.adapters.terraform import running_child
 from labctl.model.secret import MASK
 from labctl.sandbox import supervisor
 from labctl.sandbox.guests.runtime_folder import runtime_folder

@@ -313,15 +313,13 @@ def test_a_locked_state_says_by_whom_and_since_when(up_lab: LabFolder, stack: st
 
 
 def test_two_runs_of_one_lab_do_not_mix(up_lab: LabFolder) -> None:
-    first = subprocess.Popen(
-        [str(LABCTL), "plan"], cwd=up_lab.path, env=up_lab.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    lock = up_lab.work / "run.lock"
-    while first.poll() is None and f'"pid": {first.pid}' not in lock.read_text():
-        time.sleep(0.02)
-    second = up_lab.run("up", "--yes")
-    first.communicate()
-    refused(second, "in use by labctl plan", f"process {first.pid}", "since 2")
+    with up_lab.fault(method="GET", path="^/version$", delay_s=15, times=1):
+        first = started(up_lab)
+        up_lab.until_struck(first)
+        second = up_lab.run("plan")
+        refused(second, "in use by labctl up", f"process {first.pid}", "since 2")
+        assert first.poll() is None
+    first.communicate(timeout=120)
     assert first.returncode == 0
 
 
@@ -398,10 +396,11 @@ def test_the_disk_becomes_full_while_terraform_writes_its_state(lab: LabFolder) 
     state = lab.work / "state"
     state.mkdir(exist_ok=True)
     with small_disk(state, 4096):
-        run = started(lab, "--layer", "foundation")
-        until(run, "[foundation] proxmox_virtual_environment_vm")
-        ballast = fill(state, 0)
-        out, _ = run.communicate(timeout=60)
+        with lab.fault(method="PUT", path="/qemu/102/firewall/options$", delay_s=5):
+            run = started(lab, "--layer", "foundation")
+            lab.until_struck(run)
+            ballast = fill(state, 0)
+            out, _ = run.communicate(timeout=120)
         ballast.unlink()
         refused(Result(run.returncode, "", out))
         lab.ok("up", "--yes", "--layer", "foundation")
@@ -444,16 +443,6 @@ def kill(process: subprocess.Popen[str], *, with_terraform: bool) -> None:
     process.communicate()
 
 
-def until(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stdout is not None
-    seen = []
-    for line in process.stdout:
-        seen.append(line)
-        if text in line:
-            return
-    pytest.fail(f"{text!r} did not come:\n{''.join(seen)}")
-
-
 def guests(lab: LabFolder) -> list[tuple[int, str]]:
     return sorted((g["vmid"], g["name"]) for g in api(lab).cluster.resources.get(type="vm"))
 
@@ -476,12 +465,21 @@ def test_killed_six_times_on_the_way_up(lab: LabFolder) -> None:
     assert guests(lab) == ALL
 
 
-@pytest.mark.parametrize("stack", ["foundation", "platform"])
-def test_killed_in_the_middle_of_an_apply(lab: LabFolder, stack: str) -> None:
-    """The guests are there and the state does not know them; in the bucket the dead run's lock is left too."""
-    run = started(lab)
-    until(run, f"[{stack}] proxmox_virtual_environment_vm")
-    kill(run, with_terraform=True)
+@contextlib.contextmanager
+def half_made(lab: LabFolder, vmid: int, delay_s: float = 30) -> Iterator[subprocess.Popen[str]]:
+    """An `up` in the middle of its apply: the guest is there, it is not started yet, and no state knows it."""
+    lab.ok("sandbox", "start")
+    with lab.fault(method="POST", path=f"/qemu/{vmid}/status/start$", delay_s=delay_s, times=1):
+        run = started(lab)
+        lab.until_struck(run)
+        yield run
+
+
+@pytest.mark.parametrize(("stack", "vmid"), [("foundation", 102), ("platform", 201)])
+def test_killed_in_the_middle_of_an_apply(lab: LabFolder, stack: str, vmid: int) -> None:
+    """The guest is there and the state does not know it; in the bucket the dead run's lock is left too."""
+    with half_made(lab, vmid) as run:
+        kill(run, with_terraform=True)
     plan = lab.run("plan")
     assert "Traceback" not in plan.err
     done = lab.ok("up", "--yes")
@@ -490,20 +488,33 @@ def test_killed_in_the_middle_of_an_apply(lab: LabFolder, stack: str) -> None:
     assert guests(lab) == ALL
 
 
+def test_a_lock_is_taken_back_however_many_runs_were_killed_since(lab: LabFolder) -> None:
+    with half_made(lab, 202) as run:
+        kill(run, with_terraform=True)
+    for _ in range(2):
+        with lab.fault(method="GET", path="/qemu/201/config$", delay_s=30, times=1):
+            run = started(lab)
+            lab.until_struck(run)
+            kill(run, with_terraform=True)
+    done = lab.ok("up", "--yes")
+    assert "took back the lock" in done.out + done.err
+    clean(lab)
+    assert guests(lab) == ALL
+
+
 def test_down_takes_what_a_killed_up_left(lab: LabFolder) -> None:
-    run = started(lab)
-    until(run, "[foundation] proxmox_virtual_environment_vm")
-    kill(run, with_terraform=True)
+    with half_made(lab, 102) as run:
+        kill(run, with_terraform=True)
     lab.down()
     assert guests(lab) == []
     assert api(lab).pools.get() == []
 
 
-def test_an_interrupted_apply_keeps_its_state(lab: LabFolder) -> None:
-    run = started(lab)
-    until(run, "[foundation] proxmox_virtual_environment_vm")
-    run.send_signal(signal.SIGINT)
-    out, _ = run.communicate(timeout=60)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_apply_keeps_its_state(lab: LabFolder, number: signal.Signals) -> None:
+    with half_made(lab, 102, delay_s=4) as run:
+        run.send_signal(number)
+        out, _ = run.communicate(timeout=120)
     assert run.returncode == 130, out
     assert "Traceback" not in out
     assert "error: " in out

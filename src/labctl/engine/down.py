@@ -78,11 +78,16 @@ def down(run: Run) -> Report:
 def _revive(run: Run) -> None:
     """Brings Vault and object store back to life, as after a reboot: what lies in the bucket must be read.
 
-    Else foundation would be destroyed under guests that nobody remembers.
+    Else foundation would be destroyed under guests that nobody remembers. A guest that is off is started: somebody stopped it, or
+    an `up` was cut off before that.
     """
     contract = check_contract(run.stack("foundation"))
     assert isinstance(contract, FoundationContract)
     try:
+        for name, guest in contract.guests.items():
+            if run.hypervisor.status(guest.vmid).status != "running":
+                run.say(f"starting guest {name}", "foundation", kind="step")
+                run.hypervisor.start(guest.vmid)
         foundation_steps(run, contract)
         read_remote_states(run, STORE_PATIENCE_S)
     except LabError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,13 +19,16 @@ class Interrupted(LabError):
 class Interrupts:
     """The run's view of signals.
 
-    Whoever runs something that must be told registers a callback; the first signal calls all of them once.
+    Whoever runs something that must be told registers a callback; each signal calls all of them once. That, and what is said
+    about it, happens on a thread of its own: a signal may arrive while the main thread holds the lock of the journal, the view or
+    stdout, and a handler that took the same lock would wait for itself for ever.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._callbacks: dict[int, Callable[[], object]] = {}
-        self._lock = threading.RLock()  # a signal may arrive while this thread holds it
+        self._lock = threading.Lock()
+        self._received: queue.SimpleQueue[int] = queue.SimpleQueue()  # the one queue that a signal handler may put into
         self.count = 0
         self._raising = 0
 
@@ -63,22 +67,31 @@ class Interrupts:
     def installed(self) -> Iterator[None]:
         """Takes SIGINT, SIGTERM and SIGHUP while the block runs (main thread only)."""
         names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        teller = threading.Thread(target=self._tell, name="interrupts", daemon=True)
+        teller.start()
         old = {name: signal.signal(name, self._receive) for name in names}
         try:
             yield
         finally:
             for name, handler in old.items():
                 signal.signal(name, handler)
+            self._received.put(0)
+            teller.join()
 
     def _receive(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1
         if self._raising:
             self.check()
-        if self.count == 1:
-            self._say("stopping: Terraform finishes what it has begun and keeps its state (Ctrl-C again to ask once more)")
-        else:
-            self._say("Terraform was asked again. Killing it now could leave things behind that no state knows.")
-        with self._lock:
-            callbacks = list(self._callbacks.values())
-        for callback in callbacks:
-            callback()
+        self._received.put(self.count)
+
+    def _tell(self) -> None:
+        """Tells of each signal, in order, until 0 comes."""
+        while count := self._received.get():
+            with self._lock:
+                callbacks = list(self._callbacks.values())
+            for callback in callbacks:
+                callback()
+            if count == 1:
+                self._say("stopping: Terraform finishes what it has begun and keeps its state (Ctrl-C again to ask once more)")
+            else:
+                self._say("Terraform was asked again. Killing it now could leave things behind that no state knows.")

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,28 @@ def test_the_first_signal_tells_those_who_run_and_stops_before_the_next_stage() 
         interrupts.check()
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
+        limit = time.monotonic() + 30
+        while len(said) < 2 and time.monotonic() < limit:
+            time.sleep(0.01)
     assert told == [1, 1]
     assert len(said) == 2
     with pytest.raises(Interrupted):
         interrupts.check()
+
+
+def test_a_signal_in_the_middle_of_a_line_of_the_journal_is_told(paths: LabPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal holds its lock then: a handler that wrote to it by itself would wait for itself for ever."""
+    journal = Journal(paths, "up")
+    interrupts = Interrupts(lambda text: journal.write(Event("warning", text)))
+    real = os.fsync
+
+    def interrupted(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", real)
+        os.kill(os.getpid(), signal.SIGINT)
+        real(descriptor)
+
+    with interrupts.installed():
+        monkeypatch.setattr(os, "fsync", interrupted)
+        journal.write(Event("stage", "planning"))
+    lines = (journal.folder / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["type"] for line in lines] == ["run", "stage", "warning"]

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
-from labctl.adapters.terraform import RECORD_NAME, LockInfo
-from labctl.engine.locks import DeadChild, dead_child, is_of
+from labctl.adapters.terraform import ChildRecord, LockInfo
+from labctl.engine.locks import is_of
 
 WHO = "me@here"
-DEAD = DeadChild("apply", datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC))
+DEAD = ChildRecord(4711, 1, "apply", "2026-03-01 12:00:00 UTC")
 LOCK = LockInfo("an-id", WHO, "apply", "2026-03-01 12:00:02 UTC", "state/platform/terraform.tfstate")
 
 
@@ -39,17 +34,5 @@ def test_any_other_lock_is_somebody_elses(lock: LockInfo) -> None:
     assert not is_of(lock, DEAD, WHO)
 
 
-def record(folder: Path, pid: int, start: int) -> None:
-    shape = {"pid": pid, "start": start, "command": "apply", "since": "2026-03-01 12:00:00 UTC"}
-    (folder / RECORD_NAME).write_text(json.dumps(shape))
-
-
-def test_a_record_tells_of_a_killed_terraform_only_when_it_is_dead(tmp_path: Path) -> None:
-    assert dead_child(tmp_path) is None
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    record(tmp_path, gone.pid, 1)
-    assert dead_child(tmp_path) == DEAD
-    own_start = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-    record(tmp_path, os.getpid(), own_start)
-    assert dead_child(tmp_path) is None
+def test_a_killed_state_push_holds_its_lock_under_terraforms_name() -> None:
+    assert is_of(replace(LOCK, operation="state-push"), replace(DEAD, command="state push"), WHO)

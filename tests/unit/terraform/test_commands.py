@@ -14,7 +14,8 @@ from labctl.adapters.terraform import terraform as module
 from labctl.adapters.terraform.binary import Engine
 from labctl.adapters.terraform.errors import TerraformCancelled, TerraformError
 from labctl.adapters.terraform.events import Event, PlannedChange
-from labctl.adapters.terraform.process import ChildRecord, Ended
+from labctl.adapters.terraform.process import Ended
+from labctl.adapters.terraform.records import ChildRecord
 from labctl.adapters.terraform.terraform import OutputValue, Terraform
 from labctl.model.errors import AdapterError, UserError
 from labctl.model.secret import Secret
@@ -224,11 +225,16 @@ def test_an_answer_that_is_no_json_is_said(terraform: Terraform, recorded: Recor
 
 
 def test_cancel_reaches_the_running_command_only(terraform: Terraform, recorded: Recorded) -> None:
-    assert not terraform.cancel()
     recorded.during = lambda: None if terraform.cancel() else pytest.fail("nothing ran")
     terraform.apply(PLAN)
     assert recorded.interrupts == 1
     assert not terraform.cancel()
+
+
+def test_a_command_that_is_about_to_start_is_cancelled_as_it_starts(terraform: Terraform, recorded: Recorded) -> None:
+    assert not terraform.cancel()
+    terraform.apply(PLAN)
+    assert recorded.interrupts == 1
 
 
 STOPPING = json.dumps({"@message": "\nInterrupt received.\nGracefully shutting down...\n", "type": "log"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from labctl.adapters.terraform.process import Child, running_child
+from labctl.adapters.terraform.process import Child
+from labctl.adapters.terraform.records import ChildRecord, dead_children, forget_dead, running_child, start_ticks, write_records
 
 ENV = {"PATH": os.defpath}
 
@@ -131,12 +131,46 @@ def test_its_pid_is_on_record_while_it_runs(tmp_path: Path) -> None:
 
 def test_a_record_of_another_process_or_nonsense_is_nobody(tmp_path: Path) -> None:
     record = tmp_path / "terraform.pid"
-    record.write_text(json.dumps({"pid": os.getpid(), "start": 1, "command": "apply", "since": ""}))
+    write_records(record, (ChildRecord(os.getpid(), 1, "apply", ""),))
     assert running_child(record) is None
-    for text in ("", "[]", "{}", '{"pid": "x"}'):
+    for text in ("", "[]", "{}", "[1]", '[{"pid": "x"}]'):
         record.write_text(text)
         assert running_child(record) is None
+        assert dead_children(record) == ()
     assert running_child(tmp_path / "absent") is None
+
+
+DEAD = ChildRecord(2**22 + 1, 7, "apply", "2026-03-01 12:00:00 UTC")
+
+
+def test_those_that_were_killed_are_remembered_through_later_runs(tmp_path: Path) -> None:
+    """The lock that the first one left is still there, however many are killed after it."""
+    record = tmp_path / "terraform.pid"
+    alive = ChildRecord(os.getpid(), start_ticks(os.getpid()), "plan", "2026-03-01 12:01:00 UTC")
+    write_records(record, (DEAD, alive))
+    assert dead_children(record) == (DEAD,)
+    assert running_child(record) == alive
+    _child(tmp_path, "true", record).wait()
+    assert dead_children(record) == (DEAD,)
+    forget_dead(record)
+    assert dead_children(record) == ()
+    assert running_child(record) == alive
+
+
+def test_one_whose_pid_nobody_could_write_down_is_found(tmp_path: Path) -> None:
+    """Labctl was killed between the start and the record."""
+    record = tmp_path / "terraform.pid"
+    write_records(record, (ChildRecord(0, 0, "apply", "2026-03-01 12:00:00 UTC"),))
+    assert running_child(record) is None
+    other = subprocess.Popen(["/bin/sh", "-c", "sleep 60", "apply"], cwd=tmp_path, start_new_session=True)
+    try:
+        found = running_child(record)
+        assert found is not None
+        assert found.pid == other.pid
+    finally:
+        os.killpg(other.pid, signal.SIGKILL)
+        other.wait()
+    assert [one.command for one in dead_children(record)] == ["apply"]
 
 
 KILLED = """

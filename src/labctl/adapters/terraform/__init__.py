@@ -22,11 +22,11 @@ from labctl.adapters.terraform.events import (
 )
 from labctl.adapters.terraform.lockfile import LockEntry, package_hash, write_cli_config, write_lock_file
 from labctl.adapters.terraform.mirror import MirrorEntry, ensure_provider, find_provider, this_platform
-from labctl.adapters.terraform.process import ChildRecord, read_record, running_child
 from labctl.adapters.terraform.provider_spec import BPG_PROXMOX, ProviderSpec
+from labctl.adapters.terraform.records import RECORD_NAME, ChildRecord, dead_children, forget_dead, running_child
 from labctl.adapters.terraform.remedies import Remedy, explain
 from labctl.adapters.terraform.result import CommandResult
-from labctl.adapters.terraform.terraform import RECORD_NAME, OutputValue, PlanOutcome, Terraform
+from labctl.adapters.terraform.terraform import OutputValue, PlanOutcome, Terraform
 
 __all__ = [
     "BPG_PROXMOX",
@@ -56,12 +56,13 @@ __all__ = [
     "TerraformCancelled",
     "TerraformError",
     "Version",
+    "dead_children",
     "ensure_provider",
     "explain",
     "find_engine",
     "find_provider",
+    "forget_dead",
     "package_hash",
-    "read_record",
     "running_child",
     "this_platform",
     "write_cli_config",

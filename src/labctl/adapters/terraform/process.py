@@ -2,14 +2,13 @@
 
 Its output goes into anonymous memory files, not pipes. If labctl is killed, a pipe would break, Go programs die of a write to a
 broken stdout, and Terraform would end in the middle of an apply without having stored its state or released its lock. This way
-it finishes its work, and the record of its pid tells the next run about it.
+it finishes its work, and the record of its pid (`records`) tells the next run about it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import signal
 import subprocess
@@ -19,66 +18,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from labctl.adapters.terraform.records import ChildRecord, read_records, start_ticks, starting_record, write_records
 
 LineSink = Callable[[str], None]
 
 _POLL_S = 0.05
 _CHUNK = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class ChildRecord:
-    """A running Terraform, as written beside its stack.
-
-    Attributes:
-        pid: Its process id, also its process group.
-        start: When it started in the kernel's clock ticks, so that a reused pid is not taken for it; 0 where that is unknown.
-        command: What it does: "apply", "plan" …
-        since: When it started, UTC.
-    """
-
-    pid: int
-    start: int
-    command: str
-    since: str
-
-
-def read_record(record: Path) -> ChildRecord | None:
-    """What the record says, None where there is none. One that outlives its process tells that this was killed."""
-    try:
-        shape = json.loads(record.read_text())
-        return ChildRecord(int(shape["pid"]), int(shape["start"]), str(shape["command"]), str(shape["since"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def running_child(record: Path) -> ChildRecord | None:
-    """The Terraform that the record names if it still runs, else None."""
-    child = read_record(record)
-    return child if child and _start_ticks(child.pid) == child.start and _alive(child.pid) else None
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _start_ticks(pid: int) -> int:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0
-    # proc(5): the command's name, in parentheses, may hold spaces; after it, starttime is the 20th field and state the first.
-    fields = text.rpartition(")")[2].split()
-    return 0 if fields[0] == "Z" else int(fields[19])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +64,16 @@ class Child:
         self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], record: Path | None = None, command: str = ""
     ) -> None:
         self.interrupted = False
-        self._record = record
+        self._record_file = record
+        self._record: ChildRecord | None = None
         self._offset = 0
         self._rest = b""
         self._lines: deque[str] = deque()
         self._ended = threading.Event()
         self._out, self._err = _memory_file("stdout"), _memory_file("stderr")
         self._began = time.monotonic()
+        # Written down before it starts: labctl may be killed right after.
+        self._note(starting_record(command))
         try:
             self._process = subprocess.Popen(
                 list(argv),
@@ -139,7 +90,8 @@ class Child:
             self._close()
             raise
         threading.Thread(target=self._await_end, name=f"terraform-{self._process.pid}", daemon=True).start()
-        self._note(command)
+        if self._record is not None:
+            self._note(replace(self._record, pid=self.pid, start=start_ticks(self.pid)))
 
     @property
     def pid(self) -> int:
@@ -199,21 +151,20 @@ class Child:
         self._process.wait()
         self._ended.set()
 
-    def _note(self, command: str) -> None:
-        if self._record is None:
+    def _note(self, record: ChildRecord | None) -> None:
+        """Puts this process's record in place of its last one; those of others stay."""
+        if self._record_file is None:
             return
-        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        child = ChildRecord(self.pid, _start_ticks(self.pid), command, since)
+        others = tuple(one for one in read_records(self._record_file) if one != self._record)
         # On a full disk the run is worth more than its record.
         with contextlib.suppress(OSError):
-            self._record.write_text(json.dumps(asdict(child)))
+            write_records(self._record_file, others if record is None else (*others, record))
+        self._record = record
 
     def _close(self) -> None:
         os.close(self._out)
         os.close(self._err)
-        if self._record is not None:
-            with contextlib.suppress(OSError):
-                self._record.unlink(missing_ok=True)
+        self._note(None)
 
 
 def _memory_file(name: str) -> int:

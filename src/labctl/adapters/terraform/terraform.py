@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +18,16 @@ from labctl.adapters.terraform.diagnostics import Diagnostic, diagnostics_from_t
 from labctl.adapters.terraform.environment import Environment, masked, terraform_environment
 from labctl.adapters.terraform.errors import TerraformCancelled, TerraformError
 from labctl.adapters.terraform.events import ChangeSummary, Complaint, Event, PlannedChange, parse_line
-from labctl.adapters.terraform.process import Child, Ended, running_child
+from labctl.adapters.terraform.process import Child, Ended
+from labctl.adapters.terraform.records import RECORD_NAME, running_child
 from labctl.adapters.terraform.result import CommandResult
 from labctl.model.errors import AdapterError, UserError
 
 EventSink = Callable[[Event], None]
 
-RECORD_NAME = "terraform.pid"
 _STDERR_TAIL = 4000
+_LOCKING = frozenset({"init", "plan", "apply", "untaint", "state push", "force-unlock"})
+"""Commands that write, or hold a lock while they run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,8 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
         # Not `parallelism`: the base class would pass it to `init`, which does not know it.
         self._parallelism = parallelism
         self._child: Child | None = None
+        self._cancelled = False
+        self._cancelling = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
         # The base class turns any unknown name, a typing error too, into a Terraform command.
@@ -149,7 +154,10 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
                     sink(event)
 
         child = self._start(cmd, argv, given)
-        self._child = child
+        with self._cancelling:
+            self._child = child
+            if self._cancelled:
+                child.interrupt()
         try:
             ended = child.wait(on_line if events else None)
         finally:
@@ -164,10 +172,12 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
     def cancel(self) -> bool:
         """Interrupts the running command: Terraform finishes what it has begun and keeps its state. False if none runs.
 
-        May be called from another thread or from a signal's callback. Called twice, Terraform gives up at once.
+        One that is about to start is interrupted as it starts. May be called from another thread. Called twice, Terraform gives
+        up at once.
         """
-        child = self._child
-        return child is not None and child.interrupt()
+        with self._cancelling:
+            self._cancelled = True
+            return self._child is not None and self._child.interrupt()
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
@@ -280,7 +290,7 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
         return (*self.engine.argv, *(str(part) for part in built[1:]))
 
     def _start(self, cmd: str, argv: Sequence[str], given: Environment) -> Child:
-        changing = cmd.split(maxsplit=1)[0] in {"init", "plan", "apply", "untaint", "force-unlock"}
+        changing = cmd in _LOCKING
         record = self.work_dir / RECORD_NAME if changing else None
         left = running_child(record) if record else None
         if left is not None:
