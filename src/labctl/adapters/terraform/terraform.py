@@ -105,7 +105,7 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
         # Not `parallelism`: the base class would pass it to `init`, which does not know it.
         self._parallelism = parallelism
         self._child: Child | None = None
-        self._cancelled = False
+        self._cancel_next = False
         self._cancelling = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
@@ -156,8 +156,9 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
         child = self._start(cmd, argv, given)
         with self._cancelling:
             self._child = child
-            if self._cancelled:
-                child.interrupt()
+            late, self._cancel_next = self._cancel_next, False
+        if late:
+            child.interrupt()
         try:
             ended = child.wait(on_line if events else None)
         finally:
@@ -172,12 +173,12 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
     def cancel(self) -> bool:
         """Interrupts the running command: Terraform finishes what it has begun and keeps its state. False if none runs.
 
-        One that is about to start is interrupted as it starts. May be called from another thread. Called twice, Terraform gives
-        up at once.
+        The next one is then interrupted as it starts. May be called from another thread. Asked twice, Terraform gives up at once.
         """
         with self._cancelling:
-            self._cancelled = True
-            return self._child is not None and self._child.interrupt()
+            told = self._child is not None and self._child.interrupt()
+            self._cancel_next = not told
+        return told
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
