@@ -162,7 +162,7 @@ def test_one_whose_pid_nobody_could_write_down_is_found(tmp_path: Path) -> None:
     record = tmp_path / "terraform.pid"
     write_records(record, (ChildRecord(0, 0, "apply", "2026-03-01 12:00:00 UTC"),))
     assert running_child(record) is None
-    other = subprocess.Popen(["/bin/sh", "-c", "sleep 60", "apply"], cwd=tmp_path, start_new_session=True)
+    other = subprocess.Popen(["/bin/sh", "-c", "sleep 60; :", "apply"], cwd=tmp_path, start_new_session=True)
     try:
         found = running_child(record)
         assert found is not None
