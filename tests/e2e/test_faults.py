@@ -396,7 +396,7 @@ def test_the_disk_becomes_full_while_terraform_writes_its_state(lab: LabFolder) 
     state = lab.work / "state"
     state.mkdir(exist_ok=True)
     with small_disk(state, 4096):
-        with lab.fault(method="PUT", path="/qemu/102/firewall/options$", delay_s=5):
+        with lab.fault(method="POST", path="/qemu/102/status/start$", delay_s=5):
             run = started(lab, "--layer", "foundation")
             lab.until_struck(run)
             ballast = fill(state, 0)
