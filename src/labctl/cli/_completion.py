@@ -31,6 +31,20 @@ def output_names(context: typer.Context) -> list[str]:
     return list(contract.model_fields) if contract else []
 
 
+def stack_names(context: typer.Context) -> list[str]:
+    """The stacks of the last synthesis: the project's with `--app`, else the lab's."""
+    from labctl.engine.lab import open_lab
+    from labctl.model.errors import LabError
+    from labctl.synth import read_manifest, read_project
+
+    app, named = context.params.get("app"), context.params.get("lab") or os.environ.get("LABCTL_LAB")
+    try:
+        outdir = read_project(Path(app)).outdir if app else open_lab(Path(named) if named else None).paths.root
+        return [stack.name for stack in read_manifest(outdir)]
+    except LabError:
+        return []
+
+
 def guest_names(context: typer.Context) -> list[str]:
     """The lab's guests."""
     return _of_lab(context, lambda lab: [guest.name for guest in lab.guests()])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from labctl.cli._completion import guest_names, layer_names
+from labctl.cli._completion import guest_names, layer_names, stack_names
 from labctl.cli._errors import wants_json
 
 LabOption = Annotated[
@@ -39,3 +39,23 @@ IdentityOption = Annotated[
     list[Path] | None,
     typer.Option("--identity", "-i", metavar="FILE", help="An operator's age identity or SSH private key; may be repeated."),
 ]
+AppOption = Annotated[
+    Path | None,
+    typer.Option("--app", metavar="DIR", help="A CDKTF project instead of a lab: the folder with its cdktf.json."),
+]
+StackArguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="STACK...", autocompletion=stack_names, help="Only these stacks and what goes with them; globs too."),
+]
+StackOption = Annotated[
+    list[str] | None,
+    typer.Option("--stack", metavar="STACK", autocompletion=stack_names, help="As the argument STACK; may be repeated."),
+]
+OnlyOption = Annotated[bool, typer.Option("--only", help="Just what is named, not what it needs.")]
+ParallelismOption = Annotated[
+    int | None,
+    typer.Option("--parallelism", min=1, max=256, help="How many stacks at the same time. [default: two for each processor]"),
+]
+FailFastOption = Annotated[bool, typer.Option("--fail-fast", help="Start nothing new once a stack has failed.")]
+SynthOption = Annotated[bool, typer.Option("--synth", help="Synthesise even if nothing seems to have changed.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings, errors and the result.")]

@@ -62,6 +62,8 @@ def _status(plan: StackPlan) -> str:
     words = str(plan.status)
     if plan.known_after and plan.summary is None and plan.status is StackStatus.NOT_DEPLOYED:
         words += f", planned when {' and '.join(plan.known_after)} is up"
+    if plan.known_after and plan.status is StackStatus.CHANGES:
+        words += f", some known only after {' and '.join(plan.known_after)} is applied"
     if plan.reason:
         words += f": {plan.reason}"
     counts = plan.summary.counts() if plan.summary else {}

@@ -22,8 +22,8 @@ _QUIET = frozenset({"run", "stage", "progress", "stacks", "plan", "report"})
 
 
 @contextmanager
-def view(context: typer.Context) -> Iterator[Sink]:
-    """The view that fits: JSON when asked for, live on a terminal, else plain lines."""
+def view(context: typer.Context, *, quiet: bool = False) -> Iterator[Sink]:
+    """The view that fits: JSON when asked for, nearly nothing when quiet, live on a terminal, else plain lines."""
     if context.meta.get(JSON_WANTED):
         stream = JsonLines()
         try:
@@ -33,6 +33,8 @@ def view(context: typer.Context) -> Iterator[Sink]:
             raise
         finally:
             stream.close()
+    elif quiet:
+        yield complaints
     elif is_terminal(sys.stdout):
         from labctl.cli._live import LiveView
 
@@ -68,6 +70,12 @@ def plain_lines(event: Event) -> None:
     if line:
         # Warnings go where the errors go, so that a pipe carries what was asked for.
         print(line, flush=True, file=sys.stderr if event.type in ("warning", "error") else sys.stdout)
+
+
+def complaints(event: Event) -> None:
+    """Only what must not go unheard."""
+    if event.type in ("warning", "error"):
+        plain_lines(event)
 
 
 def _line(event: Event) -> str:

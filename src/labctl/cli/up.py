@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from labctl.cli._options import AllowOption, IdentityOption, JsonOption, LabOption, LayerOption, YesOption
+from labctl.cli._options import (
+    AllowOption,
+    AppOption,
+    FailFastOption,
+    IdentityOption,
+    JsonOption,
+    LabOption,
+    LayerOption,
+    OnlyOption,
+    ParallelismOption,
+    QuietOption,
+    StackArguments,
+    StackOption,
+    SynthOption,
+    YesOption,
+)
 from labctl.cli._questions import confirmation, somebody_to_ask
 from labctl.cli._summary import counts_text, endpoint_lines
 from labctl.cli._terminal import colour, cut, width
@@ -25,51 +40,68 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command()
 def up(
     context: typer.Context,
+    stacks: StackArguments = None,
     layer: LayerOption = None,
-    only: Annotated[bool, typer.Option("--only", help="Just the named layers, not what they need.")] = False,
+    stack: StackOption = None,
+    only: OnlyOption = False,
     yes: YesOption = False,
     allow_destroy: AllowOption = None,
+    parallelism: ParallelismOption = None,
+    fail_fast: FailFastOption = False,
+    synth: SynthOption = False,
     identity: IdentityOption = None,
+    app_dir: AppOption = None,
     lab: LabOption = None,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Apply the layers in order, until the lab is as described.
+    """Apply the stacks in order, until all is as described.
 
     Exit code: 0 done, 1 failed or declined, 130 interrupted.
     """
     somebody_to_ask(context, "up", yes=yes)
 
-    from labctl.engine.report import DECLINED
+    from labctl.engine.labrun import LabRun
     from labctl.engine.run import Options
-    from labctl.engine.start import starting
-    from labctl.engine.status import endpoints
+    from labctl.engine.start import opening
     from labctl.engine.up import up as bring_up
+    from labctl.model.report import DECLINED
 
-    with view(context) as sink:
+    with view(context, quiet=quiet) as sink:
         options = Options(
             layers=tuple(layer or ()),
+            stacks=(*(stacks or ()), *(stack or ())),
             only=only,
             allow_destroy=tuple(name for entry in allow_destroy or () for name in entry.split(",")),
             identities=tuple(identity or ()),
+            assume_yes=yes,
+            parallelism=parallelism or 0,
+            fail_fast=fail_fast,
+            resynthesise=synth,
             confirm=confirmation(context, sink, yes=yes, question="Apply?"),
             confirm_again=confirmation(context, sink, yes=False, question="This goes beyond what you confirmed. Apply it?"),
         )
-        with starting("up", lab, options, sink) as run:
+        with opening("up", lab, app_dir, options, sink) as run:
             report = bring_up(run)
-            found, on_sandbox = endpoints(run), run.lab.target.sandbox is not None
+            found: Sequence[Endpoint] = ()
+            on_sandbox = False
+            if isinstance(run, LabRun):
+                from labctl.engine.status import endpoints
+
+                found, on_sandbox = endpoints(run), run.lab.target.sandbox is not None
     if not as_json:
         _show(report, found, on_sandbox=on_sandbox)
     return 1 if report.result == DECLINED else 0
 
 
 def _show(report: Report, found: Sequence[Endpoint], *, on_sandbox: bool) -> None:
-    from labctl.engine.report import DECLINED, NOTHING
+    from labctl.model.report import DECLINED, NOTHING
 
     if report.result == DECLINED:
         print("Declined: nothing was changed.")
         return
     if report.result == NOTHING:
-        print(f"{colour('Nothing to do', 'green', sys.stdout)}: the lab is as described ({report.seconds:.1f} s).")
+        print(f"{colour('Nothing to do', 'green', sys.stdout)}: all is as described ({report.seconds:.1f} s).")
     else:
         print(f"{colour('Done', 'green', sys.stdout)} in {report.seconds:.1f} s.")
         for stack in report.stacks:

@@ -1,8 +1,7 @@
-"""Applies saved plans, reads what came of them, and runs a layer's steps."""
+"""Applies saved plans, and reads what came of them."""
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 
 from labctl.adapters.terraform import Complaint, ResourceProgress
@@ -10,9 +9,7 @@ from labctl.adapters.terraform import Event as TerraformEvent
 from labctl.engine.events import Event
 from labctl.engine.planning import counts_text
 from labctl.engine.run import Run, StackRun
-from labctl.engine.session import local_state, remote_state
 from labctl.engine.workspace import terraform
-from labctl.model.contracts import Contract, check_outputs
 from labctl.model.errors import LabError
 from labctl.model.plan import Action, PlanSummary
 
@@ -20,64 +17,49 @@ from labctl.model.plan import Action, PlanSummary
 def apply_and_read(run: Run, stack: StackRun) -> None:
     """Applies the stack's saved plan and reads its state again, also where the apply failed half-way.
 
+    A stack without a saved plan is one that was never deployed, of a project that allows that: it is planned and applied at once.
+
     Raises:
         LabError: The apply failed; what it had made is in the state.
     """
     run.paths.require_room()
     try:
-        apply_stack(run, stack)
+        with stack.timed("apply"):
+            _apply(run, stack)
     except LabError:
         # Why the apply failed is what counts, not that the state cannot be read after it.
         with suppress(LabError):
-            refresh_state(run, stack)
+            stack.state = run.read_state(stack)
         raise
-    refresh_state(run, stack)
+    stack.state = run.read_state(stack)
 
 
-def apply_stack(run: Run, stack: StackRun) -> None:
-    """Applies the stack's saved plan.
-
-    Raises:
-        TerraformError: The apply failed; what it had made is in the state.
-    """
-    assert stack.plan is not None
-    assert stack.plan_file is not None
-    began = time.monotonic()
+def _apply(run: Run, stack: StackRun) -> None:
     run.interrupts.check()
-    summary = stack.plan.summary or PlanSummary(stack.name)
+    summary = (stack.plan.summary if stack.plan else None) or PlanSummary(stack.name)
     # What a later run may take over, should this one be cut off: see `labctl.model.leftovers`.
     creates = [change.address for change in summary.changes if change.action in (Action.CREATE, Action.REPLACE)]
-    run.stack_stage(stack.name, "applying", counts=counts_text(summary), creates=creates)
     tool = terraform(run, stack)
+    run.stack_stage(stack.name, "applying", counts=counts_text(summary), creates=creates)
+
+    def sink(event: TerraformEvent) -> None:
+        _tell(run, stack.name, event)
+
     try:
         with run.interrupts.telling(tool.cancel):
-            tool.apply(stack.plan_file, sink=lambda event: _tell(run, stack.name, event))
-        stack.applied = True
+            result = tool.apply(stack.plan_file, sink) if stack.plan_file else tool.apply_unplanned(sink)
     finally:
-        stack.seconds += time.monotonic() - began
-        # The plan holds every value of the stack; it is of no use after the apply.
-        stack.plan_file.unlink(missing_ok=True)
-
-
-def refresh_state(run: Run, stack: StackRun) -> None:
-    """Reads the stack's state again."""
-    if stack.layer == "foundation":
-        stack.state = local_state(run.paths, stack.name)
-    elif run.session is not None:
-        stack.state = remote_state(run.session, run.paths, stack.name)
-
-
-def check_contract(stack: StackRun) -> Contract:
-    """The stack's contract, filled with its real outputs.
-
-    Raises:
-        AdapterError: An output is missing, extra or breaks a rule.
-    """
-    return check_outputs(stack.layer, stack.state.outputs or {})
+        if stack.plan_file is not None:
+            # The plan holds every value of the stack; it is of no use after the apply.
+            stack.plan_file.unlink(missing_ok=True)
+    done = result.totals
+    if stack.plan_file is None and done is not None:
+        stack.unplanned = {"add": done.add, "change": done.change, "destroy": done.remove}
+    stack.applied = True
 
 
 def _tell(run: Run, stack: str, event: TerraformEvent) -> None:
-    if isinstance(event, ResourceProgress) and event.kind == "apply":
+    if isinstance(event, ResourceProgress) and event.kind == "apply" and event.action != "read":
         text = f"{event.address}: {_words(event)}" + (f" ({event.elapsed_s} s)" if event.elapsed_s else "")
         run.emit(Event("resource", text, stack, {"address": event.address, "action": event.action, "state": event.phase}))
     elif isinstance(event, Complaint) and not event.diagnostic.is_error:

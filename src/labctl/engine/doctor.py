@@ -52,7 +52,7 @@ def _provider(found: OpenLab) -> Check:
 
 def _disk(found: OpenLab) -> Check:
     def look() -> tuple[str, str, str]:
-        free_gib = shutil.disk_usage(found.paths.lab_file.parent).free / 2**30
+        free_gib = shutil.disk_usage(found.paths.file.parent).free / 2**30
         verdict = "ok" if free_gib >= MIN_FREE_GIB else "fail"
         return verdict, f"{free_gib:.0f} GiB free for .labctl and .cache", "" if verdict == "ok" else f"Free {MIN_FREE_GIB} GiB."
 

@@ -32,7 +32,7 @@ def run_with_environment(found: OpenLab, command: Sequence[str], named: Sequence
         needed = terraform_environment(found.paths, target, session)
     own = {
         **needed,
-        "LABCTL_LAB": str(found.paths.lab_file),
+        "LABCTL_LAB": str(found.paths.file),
         "TF_CLI_CONFIG_FILE": str(tools.cli_config),
         "TERRAFORM_BINARY_NAME": str(tools.engine.path),
         "CHECKPOINT_DISABLE": "1",

@@ -10,14 +10,14 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 from labctl.engine.events import Event
-from labctl.engine.paths import LabPaths, cannot_write
+from labctl.engine.paths import RunPaths, cannot_write
 from labctl.model.errors import UserError
 
 KEEP_RUNS = 50
@@ -31,10 +31,14 @@ class Journal:
     Attributes:
         run_id: UTC time and four random letters, sortable.
         folder: `runs/<id>/`; saved plans lie here too.
+        command: `up`, `plan` or `down`.
+        began: When, ISO 8601 in UTC.
     """
 
-    def __init__(self, paths: LabPaths, command: str) -> None:
-        self.run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(2)
+    def __init__(self, paths: RunPaths, command: str, selection: Mapping[str, Any] | None = None) -> None:
+        now = datetime.now(UTC)
+        self.command, self.began = command, now.isoformat(timespec="seconds")
+        self.run_id = now.strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(2)
         self.folder = paths.runs / self.run_id
         self._lock = threading.Lock()
         self._started = time.monotonic()
@@ -46,7 +50,8 @@ class Journal:
         _prune(paths.runs)
         # Whoever holds the lab's lock is alone: saved plans that lie here are those of a run that was killed.
         _remove_plans(paths.runs)
-        self.write(Event("run", fields={"id": self.run_id, "command": command, "pid": os.getpid(), "host": socket.gethostname()}))
+        fields = {"id": self.run_id, "command": command, "pid": os.getpid(), "host": socket.gethostname()}
+        self.write(Event("run", fields={**fields, "selection": dict(selection or {})}))
 
     def write(self, event: Event) -> None:
         """Appends one event.
@@ -107,7 +112,7 @@ def _events(file: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def lab_lock(paths: LabPaths, command: str) -> Iterator[None]:
+def lab_lock(paths: RunPaths, command: str) -> Iterator[None]:
     """Holds the lab for one run. The lock goes with the process, so a killed run leaves none.
 
     Raises:

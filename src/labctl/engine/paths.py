@@ -1,4 +1,4 @@
-"""Where a lab keeps its things: `.labctl/<lab>/` beside `lab.yaml`, readable by its owner only."""
+"""Where labctl keeps its things: `.labctl/<name>/` beside `lab.yaml` or `cdktf.json`, readable by its owner only."""
 
 from __future__ import annotations
 
@@ -16,21 +16,70 @@ ROOM_BYTES = 2 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class LabPaths:
-    """The folders of one lab.
+class RunPaths:
+    """Where the runs of a project leave their things: `.labctl/<name>/` beside what describes it, readable by its owner only.
 
     Attributes:
-        lab_file: The `lab.yaml`.
-        name: The lab's name.
+        file: The file that describes the project.
+        name: The project's name.
     """
 
-    lab_file: Path
+    file: Path
     name: str
 
     @property
     def root(self) -> Path:
-        """`.labctl/<lab>/`."""
-        return self.lab_file.parent / ".labctl" / self.name
+        """`.labctl/<name>/`."""
+        return self.file.parent / ".labctl" / self.name
+
+    @property
+    def runs(self) -> Path:
+        """One folder a run."""
+        return self.root / "runs"
+
+    @property
+    def home(self) -> Path:
+        """Notes about Terraform; of a lab also Terraform's private HOME: its SSH host keys, its CLI configuration."""
+        return self.root / "home"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """What `create` makes."""
+        return (self.root.parent, self.root, self.runs, self.home)
+
+    def create(self) -> None:
+        """Makes the folders, mode 0700; takes others' rights away from the two upper ones where something else made them.
+
+        Raises:
+            UserError: The disk is full or the folder may not be written.
+        """
+        try:
+            for folder in self.folders:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.root.parent, self.root):
+                if folder.stat().st_mode & 0o077:
+                    folder.chmod(0o700)
+            ignore = self.root.parent / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n")
+        except OSError as error:
+            raise cannot_write(self.root, error) from error
+
+    def require_room(self) -> None:
+        """Stops before an apply where the disk is about to be full: Terraform writes its state in place, and would cut it short.
+
+        Raises:
+            UserError: There is less than `ROOM_BYTES` left.
+        """
+        for folder in self.folders:
+            disk = os.statvfs(folder)
+            if disk.f_bavail * disk.f_frsize < ROOM_BYTES:
+                raise cannot_write(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+
+@dataclass(frozen=True, slots=True)
+class LabPaths(RunPaths):
+    """The folders of one lab; `file` is its `lab.yaml`."""
 
     @property
     def state(self) -> Path:
@@ -43,14 +92,14 @@ class LabPaths:
         return self.root / "stacks"
 
     @property
-    def runs(self) -> Path:
-        """One folder a run."""
-        return self.root / "runs"
-
-    @property
     def keys(self) -> Path:
         """The authority's certificate and encrypted key files."""
         return self.root / "keys"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """What `create` makes."""
+        return (self.root.parent, self.root, self.state, self.stacks, self.runs, self.keys, self.home)
 
     @property
     def authority(self) -> Path:
@@ -63,46 +112,15 @@ class LabPaths:
         return self.keys / "operator.agekey"
 
     @property
-    def home(self) -> Path:
-        """Terraform's private HOME: its SSH host keys, its CLI configuration."""
-        return self.root / "home"
-
-    @property
     def mirror(self) -> Path:
         """The provider mirror, shared by the labs of a checkout; `LABCTL_MIRROR` names another."""
         named = os.environ.get("LABCTL_MIRROR")
-        return Path(named).absolute() if named else self.lab_file.parent / ".cache" / "labctl" / "mirror"
+        return Path(named).absolute() if named else self.file.parent / ".cache" / "labctl" / "mirror"
 
     @property
     def sandbox(self) -> Path:
         """The emulated hypervisor and its guests."""
         return self.root / "sandbox"
-
-    def create(self) -> None:
-        """Makes the folders, mode 0700; takes others' rights away from the two upper ones where something else made them.
-
-        Raises:
-            UserError: The disk is full or the folder may not be written.
-        """
-        try:
-            for folder in (self.root.parent, self.root, self.state, self.stacks, self.runs, self.keys, self.home):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (self.root.parent, self.root):
-                if folder.stat().st_mode & 0o077:
-                    folder.chmod(0o700)
-        except OSError as error:
-            raise cannot_write(self.root, error) from error
-
-    def require_room(self) -> None:
-        """Stops before an apply where the disk is about to be full: Terraform writes its state in place, and would cut it short.
-
-        Raises:
-            UserError: There is less than `ROOM_BYTES` left.
-        """
-        for folder in (self.state, self.runs, self.stacks):
-            disk = os.statvfs(folder)
-            if disk.f_bavail * disk.f_frsize < ROOM_BYTES:
-                raise cannot_write(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
 @contextmanager

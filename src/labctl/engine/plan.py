@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from labctl.engine.planning import plan_or_report
-from labctl.engine.run import Run
-from labctl.engine.stages import selected
-from labctl.engine.up import PREPARE
+from labctl.engine.planning import plan_stacks
+from labctl.engine.run import Run, StackRun
+from labctl.engine.stages import prepare, selected
+from labctl.model.errors import LabError
 from labctl.model.plan import StackPlan, StackStatus
 
 
@@ -25,22 +25,30 @@ class Picture:
 
 
 def plan(run: Run) -> Picture:
-    """Plans the selected layers; a stack that fails is an entry of the picture.
+    """Plans the selected stacks; one that fails is an entry of the picture.
 
     Raises:
         LabError: A stage before the plans failed.
     """
-    for name, stage in PREPARE:
-        with run.stage(name):
-            stage(run)
+    prepare(run, "plan")
     stacks = selected(run, downwards=False)
     with run.stage("planning"):
-        fine = plan_or_report(run, stacks)
+        plan_stacks(run, stacks)
+    for stack in stacks:
+        _tell(run, stack)
     plans = tuple(stack.plan for stack in stacks if stack.plan is not None)
     for one in plans:
         run.emit_plan(one)
     run.emit_picture(plans)
-    for stack in stacks:
-        if stack.plan_file is not None:
-            stack.plan_file.unlink(missing_ok=True)
-    return Picture(plans, fine)
+    return Picture(plans, fine=not any(one.status in (StackStatus.BLOCKED, StackStatus.ERROR) for one in plans))
+
+
+def _tell(run: Run, stack: StackRun) -> None:
+    """The error of a plan that could not be made, and what the rules say of one that could."""
+    if stack.error is not None:
+        run.say(stack.error.message, stack.name, kind="error", hint=stack.error.hint)
+        return
+    try:
+        run.judge(stack)
+    except LabError as error:
+        run.say(error.message, stack.name, kind="warning", hint=error.hint)

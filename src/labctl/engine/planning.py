@@ -2,45 +2,60 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
+from labctl.adapters.terraform import TerraformError
 from labctl.engine.journal import PLAN_SUFFIX
-from labctl.engine.locks import free_dead_lock
 from labctl.engine.propagated import plan_propagated
 from labctl.engine.run import Run, StackRun
-from labctl.engine.workspace import terraform
+from labctl.engine.scheduler import run_schedule
+from labctl.engine.workspace import forget_init, terraform
 from labctl.model.errors import LabError
-from labctl.model.inventory import Foreign, foreign_guests
 from labctl.model.plan import PlanSummary, StackPlan, StackStatus, parse_plan
-from labctl.model.policy import evaluate, planned_vmids, refuse
 from labctl.model.propagation import planned_outputs
+from labctl.model.schedule import Schedule
 
 
 def plan_stacks(run: Run, stacks: Sequence[StackRun], *, destroy: bool = False) -> None:
     """Plans all stacks at once; then, in order, those again whose upstreams are about to change.
 
+    A stack whose plan fails has its error in `error`, and the status `error`; what needs it is `blocked`.
+
     Raises:
-        LabError: A plan failed; the first stack's error, the others are reported.
+        Interrupted: A signal came.
     """
-    ready = [stack for stack in stacks if _upstreams_are_up(run, stack)]
-    with ThreadPoolExecutor(max_workers=max(1, len(ready))) as pool:
-        jobs = [pool.submit(plan_stack, run, stack, destroy=destroy) for stack in ready]
-    errors = [error for job in jobs if (error := job.exception()) is not None]
-    for error in errors[1:]:
-        run.say(str(error), kind="error")
-    if errors:
-        raise errors[0]
-    if not destroy:
-        for stack in stacks:
-            _follow_upstreams(run, stack)
+    ready = [stack for stack in stacks if destroy or _upstreams_are_up(run, stack)]
+    with ThreadPoolExecutor(max_workers=run.parallelism) as pool:
+        list(pool.map(lambda stack: _try(run, stack, lambda: plan_stack(run, stack, destroy=destroy)), ready))
+    run.interrupts.check()
+    if destroy:
+        return
+    schedule = Schedule(run.graph, [stack.name for stack in stacks], limit=run.parallelism)
+
+    def follow(name: str) -> bool:
+        stack = run.stack(name)
+        _try(run, stack, lambda: _follow_upstreams(run, stack))
+        return True
+
+    run_schedule(schedule, follow, lambda: bool(run.interrupts.count))
+    run.interrupts.check()
+
+
+def _try(run: Run, stack: StackRun, work: Callable[[], object]) -> None:
+    try:
+        work()
+    except LabError as error:
+        stack.error = error
+        stack.plan = StackPlan(stack.name, stack.layer, StackStatus.ERROR, reason=error.message)
+        run.stack_stage(stack.name, str(StackStatus.ERROR), f"error: {error.message}", ended=True)
 
 
 def _upstreams_are_up(run: Run, stack: StackRun) -> bool:
-    """Whether the stack can be planned on the states of its upstreams."""
-    upstreams = stack.stack.dependencies
-    return all(run.stack(name).state.deployed for name in upstreams) and (not upstreams or run.session is not None)
+    """Whether the stack can be planned on the states of those that it reads."""
+    return run.readable(stack) and all(run.stack(name).state.deployed for name in stack.stack.upstreams)
 
 
 def _follow_upstreams(run: Run, stack: StackRun) -> None:
@@ -48,97 +63,70 @@ def _follow_upstreams(run: Run, stack: StackRun) -> None:
 
     The plan on the states stands where they are. A plan from planned outputs is a picture: it is made again before it is applied.
     """
-    upstreams = [run.stack(name) for name in stack.stack.dependencies]
-    if all(one.planned_outputs().same_as(one.state.outputs) for one in upstreams) and stack.plan is not None:
+    if stack.error is not None:
         return
-    blocking = tuple(one.name for one in upstreams if one.plan and one.plan.status in (StackStatus.BLOCKED, StackStatus.ERROR))
-    unreadable = run.session is None and any(one.state.deployed for one in upstreams)
+    blocking = tuple(name for name in stack.stack.dependencies if _cannot_be_planned(run.stack(name)))
+    upstreams = [run.stack(name) for name in stack.stack.upstreams]
+    unchanged = all(one.planned_outputs().same_as(one.state.outputs) for one in upstreams)
+    if stack.plan is not None and unchanged and not blocking:
+        return
+    unreadable = not run.readable(stack) and any(one.state.deployed for one in upstreams)
     if blocking or unreadable:
-        reason = (
-            f"{' and '.join(blocking)} cannot be planned" if blocking else str(run.session_problem or "its state is unreadable")
-        )
+        reason = f"{' and '.join(blocking)} cannot be planned" if blocking else run.unreadable_reason()
         names = tuple(one.name for one in upstreams)
         stack.plan = StackPlan(stack.name, stack.layer, StackStatus.BLOCKED, known_after=names, reason=reason)
+        stack.plan_file, stack.blame = None, blocking[0] if blocking else ""
         run.stack_stage(stack.name, str(stack.plan.status), f"{stack.plan.status}: {reason}", ended=True)
         return
-    began = time.monotonic()
     stack.plan, stack.planned = plan_propagated(run, stack, {one.name: one.planned_outputs() for one in upstreams})
     stack.plan_file = None
-    stack.seconds += time.monotonic() - began
     _tell(run, stack.plan)
 
 
+def _cannot_be_planned(stack: StackRun) -> bool:
+    return stack.plan is not None and stack.plan.status in (StackStatus.BLOCKED, StackStatus.ERROR)
+
+
 def plan_stack(run: Run, stack: StackRun, *, destroy: bool = False) -> StackPlan:
-    """Plans one stack into the run's folder and judges nothing yet."""
-    began = time.monotonic()
+    """Plans one stack into the run's folder and judges nothing yet.
+
+    Raises:
+        LabError: Terraform failed; its error names the stack.
+    """
     run.interrupts.check()
-    free_dead_lock(run, stack)
-    tool = terraform(run, stack)
-    run.stack_stage(stack.name, "planning")
+    run.mend(stack)
     file = run.journal.folder / f"{stack.name}{PLAN_SUFFIX}"
-    with run.interrupts.telling(tool.cancel):
-        outcome = tool.plan(file, destroy=destroy)
-        shown = tool.show_plan(file) if outcome.changes else {}
+    try:
+        shown = _plan_into(run, stack, file, destroy=destroy)
+    except TerraformError as error:
+        if not error.wants_init:
+            raise
+        # Something else, as the plain CLI, has been at the folder since.
+        forget_init(stack)
+        shown = _plan_into(run, stack, file, destroy=destroy)
     summary = parse_plan(stack.name, shown)
     status = StackStatus.CHANGES if not summary.empty else StackStatus.NO_CHANGES
     if not stack.state.deployed and not destroy and status is StackStatus.CHANGES:
         status = StackStatus.NOT_DEPLOYED
     stack.plan, stack.plan_file = StackPlan(stack.name, stack.layer, status, summary), file
     stack.planned = planned_outputs(shown) if shown else None
-    stack.seconds += time.monotonic() - began
     _tell(run, stack.plan)
     return stack.plan
+
+
+def _plan_into(run: Run, stack: StackRun, file: Path, *, destroy: bool) -> dict[str, Any]:
+    """Saves the plan; returns it as Terraform shows it, empty where it changes nothing."""
+    tool = terraform(run, stack)
+    run.stack_stage(stack.name, "planning")
+    with stack.timed("plan"), run.interrupts.telling(tool.cancel):
+        outcome = tool.plan(file, destroy=destroy)
+        return tool.show_plan(file) if outcome.changes else {}
 
 
 def _tell(run: Run, plan: StackPlan) -> None:
     summary = plan.summary or PlanSummary(plan.stack)
     text = f"{plan.status}{describe(summary)}"
     run.stack_stage(plan.stack, str(plan.status), text, counts=counts_text(summary), ended=True)
-
-
-def judge(run: Run, stack: StackRun) -> None:
-    """Holds a stack's plan against the rules of `labctl.model.policy`.
-
-    Raises:
-        UserError: The plan breaks a rule.
-    """
-    if stack.plan is None or stack.plan.summary is None:
-        return
-    protected = [guest.name for guest in run.lab.guests()]
-    violations = evaluate(
-        stack.plan.summary,
-        protected=protected,
-        allowed=run.options.allow_destroy,
-        foreign=_foreign(run, stack, stack.plan.summary),
-    )
-    refuse(stack.name, violations)
-
-
-def _foreign(run: Run, stack: StackRun, summary: PlanSummary) -> tuple[Foreign, ...]:
-    creates = planned_vmids(summary)
-    if not creates:
-        return ()
-    taken = {vmid for vmid in creates if not run.hypervisor.vmid_free(vmid)}
-    return foreign_guests(creates, run.hypervisor.resources(), stack.state.vmids, taken)
-
-
-def plan_or_report(run: Run, stacks: Sequence[StackRun]) -> bool:
-    """As `plan_stacks` and `judge`, but a failed stack becomes an entry of the picture. Says whether all went well."""
-    fine = True
-    try:
-        plan_stacks(run, stacks)
-    except LabError as error:
-        fine = False
-        run.say(str(error), kind="error", hint=error.hint)
-    for stack in stacks:
-        if stack.plan is None:
-            stack.plan = StackPlan(stack.name, stack.layer, StackStatus.ERROR, reason="the plan failed")
-    for stack in stacks:
-        try:
-            judge(run, stack)
-        except LabError as error:
-            run.say(f"{error.message}", stack.name, kind="warning", hint=error.hint)
-    return fine and all(stack.plan and stack.plan.status is not StackStatus.BLOCKED for stack in stacks)
 
 
 def counts_text(summary: PlanSummary) -> str:

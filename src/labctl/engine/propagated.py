@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from labctl.engine.run import Run, StackRun
-from labctl.engine.session import state_content
 from labctl.engine.workspace import scratch_terraform
 from labctl.model.plan import PlanSummary, StackPlan, StackStatus, parse_plan
 from labctl.model.propagation import UNKNOWN, PlannedOutputs, planned_outputs, propagate
@@ -20,34 +21,43 @@ def plan_propagated(run: Run, stack: StackRun, upstreams: Mapping[str, PlannedOu
     Args:
         run: The run.
         stack: The stack.
-        upstreams: The planned outputs of every stack that it reads.
+        upstreams: The planned outputs of every stack that it reads, by stack.
 
     Raises:
         LabError: Terraform failed; its error names the stack.
     """
-    folder = run.journal.folder / "scratch" / stack.name
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        document = propagate(json.loads(stack.stack.json.read_text()), upstreams)
-        (folder / "cdk.tf.json").write_text(json.dumps(document))
-        content = state_content(run.session, run.paths, stack.name, stack.layer)
+    with _scratch(stack) as folder, stack.timed("plan"):
+        document = json.loads(stack.stack.json.read_text())
+        by_data = {data: upstreams[name] for data, name in stack.stack.reads.items() if name in upstreams}
+        (folder / "cdk.tf.json").write_text(json.dumps(propagate(document, by_data)))
+        content = run.state_content(stack) if stack.state.serial >= 0 else None
         if content is not None:
             (folder / "terraform.tfstate").write_bytes(content)
-        tool = scratch_terraform(run, stack, folder)
         run.stack_stage(stack.name, "planning")
+        tool = scratch_terraform(run, stack, folder)
         with run.interrupts.telling(tool.cancel):
             outcome = tool.plan(folder / "plan.tfplan")
             shown = tool.show_plan(folder / "plan.tfplan") if outcome.changes else {}
-    finally:
-        # Outputs and state may be sensitive; nothing of them stays.
-        shutil.rmtree(folder, ignore_errors=True)
     summary = _without_placeholder(parse_plan(stack.name, shown))
     status = StackStatus.NO_CHANGES if summary.empty else StackStatus.CHANGES
-    if not stack.state.deployed:
+    if not stack.state.deployed and status is StackStatus.CHANGES:
         status = StackStatus.NOT_DEPLOYED
     waits = tuple(name for name, outputs in upstreams.items() if not outputs.complete or not run.stack(name).state.deployed)
     outputs = planned_outputs(shown) if shown else PlannedOutputs(stack.state.outputs or {})
     return StackPlan(stack.name, stack.layer, status, summary, known_after=waits), outputs
+
+
+@contextmanager
+def _scratch(stack: StackRun) -> Iterator[Path]:
+    """A folder beside the stack's own, so that paths that lead out of it lead to the same places."""
+    folder = stack.stack.folder.with_name(f".{stack.name}.planned")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        # Outputs and state may be sensitive; nothing of them stays.
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _without_placeholder(summary: PlanSummary) -> PlanSummary:

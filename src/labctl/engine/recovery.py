@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from labctl.adapters.terraform import RECORD_NAME, Terraform, running_child
-from labctl.engine.applying import refresh_state
 from labctl.engine.journal import PLAN_SUFFIX, journals
+from labctl.engine.labrun import LabRun
 from labctl.engine.locks import free_dead_lock
 from labctl.engine.run import Run, StackRun
 from labctl.engine.workspace import terraform
@@ -58,7 +58,7 @@ def wait_for_earlier(run: Run) -> None:
             time.sleep(POLL_S)
 
 
-def mend_state(run: Run) -> None:
+def mend_state(run: LabRun) -> None:
     """Puts the local state back where a cut-off apply left it cut short, as on a full disk.
 
     Terraform writes that file in place. Its own backup is the state from before the apply; what the apply made since is then
@@ -87,7 +87,7 @@ def _readable(file: Path) -> bool:
         return False
 
 
-def recover(run: Run) -> None:
+def recover(run: LabRun) -> None:
     """Takes over what cut-off runs left of the stacks whose states can be read now; `up` does the others in their turn."""
     for stack in run.stacks:
         upstreams = stack.stack.dependencies
@@ -95,12 +95,12 @@ def recover(run: Run) -> None:
             take_over(run, stack)
 
 
-def cut_off(run: Run, stack: str) -> Unfinished:
+def cut_off(run: LabRun, stack: str) -> Unfinished:
     """What runs that did not end well were creating, by the journal."""
     return unfinished(journals(run.paths.runs, but=run.journal.run_id), stack)
 
 
-def take_over(run: Run, stack: StackRun) -> bool:
+def take_over(run: LabRun, stack: StackRun) -> bool:
     """Enters into the stack's state what a cut-off run made; says whether there was anything.
 
     Raises:
@@ -125,11 +125,11 @@ def take_over(run: Run, stack: StackRun) -> bool:
     for one in found:
         run.say(f"{one.address}: made by run {before.runs[-1]}, which was cut off; taken over", stack.name, kind="warning")
     if found or kept:
-        refresh_state(run, stack)
+        stack.state = run.read_state(stack)
     return bool(found or kept)
 
 
-def _untaint(run: Run, stack: StackRun, tool: Terraform, before: Unfinished) -> list[str]:
+def _untaint(run: LabRun, stack: StackRun, tool: Terraform, before: Unfinished) -> list[str]:
     """A guest whose creation failed half-way is completed, not destroyed and made anew."""
     kept = [address for address in stack.state.tainted if address in before.creates and address.split(".")[0] == VM]
     for address in kept:
@@ -138,7 +138,7 @@ def _untaint(run: Run, stack: StackRun, tool: Terraform, before: Unfinished) -> 
     return kept
 
 
-def _look(run: Run, planned: Sequence[Mapping[str, Any]]) -> Found:
+def _look(run: LabRun, planned: Sequence[Mapping[str, Any]]) -> Found:
     pve = run.hypervisor
     by_type = {kind: [one["values"] for one in planned if one["type"] == kind] for kind in KINDS}
     guests = pve.resources()
@@ -155,7 +155,7 @@ def _look(run: Run, planned: Sequence[Mapping[str, Any]]) -> Found:
     )
 
 
-def _enter(run: Run, stack: StackRun, tool: Terraform, found: tuple[Leftover, ...]) -> None:
+def _enter(run: LabRun, stack: StackRun, tool: Terraform, found: tuple[Leftover, ...]) -> None:
     document = entered(tool.state_pull(), found, run.toolchain.engine.version_text)
     file = run.journal.folder / f"{stack.name}.recovered.tfstate"
     try:

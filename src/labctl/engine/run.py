@@ -1,36 +1,33 @@
-"""One run over one lab: what its stages share."""
+"""One run over stacks: what its stages share, and what a project of stacks must know for it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labctl.adapters.keys import Keyring
 from labctl.engine.events import Event, Sink
-from labctl.engine.identity import identities
 from labctl.engine.interrupt import Interrupts
 from labctl.engine.journal import Journal
-from labctl.engine.paths import LabPaths
+from labctl.engine.paths import RunPaths
 from labctl.model.difference import attribute_changes, reaches_only_new_guests
 from labctl.model.errors import LabError
-from labctl.model.lab import Lab
+from labctl.model.graph import Graph, make_graph
 from labctl.model.plan import StackPlan
-from labctl.model.preflight import Facts
 from labctl.model.propagation import PlannedOutputs
 from labctl.model.state import StackState
 
 if TYPE_CHECKING:
-    from labctl.adapters.proxmox import Proxmox
-    from labctl.engine.session import LabSession
-    from labctl.engine.target import TargetSession
+    from labctl.adapters.terraform import Terraform
     from labctl.engine.workspace import Toolchain
     from labctl.synth import Stack
 
 Confirm = Callable[["tuple[StackPlan, ...]"], bool]
+Stage = tuple[str, Callable[[Any], None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +35,56 @@ class Options:
     """What the user asked for.
 
     Attributes:
-        layers: The layers that the run is about, all of the lab's by default.
-        only: Leave out what the layers need.
+        layers: The layers that the run is about, all by default.
+        stacks: Names and globs of stacks that the run is about, all by default.
+        only: Leave out what these need.
         allow_destroy: Protected guests that may be destroyed or replaced.
         identities: The operator's identity files, besides those that labctl finds by itself.
         confirm: Asked once with the picture of all plans.
         confirm_again: Asked where a later plan goes beyond the confirmed picture.
+        assume_yes: Nobody is asked.
+        parallelism: How many stacks at once; 0 leaves it to labctl.
+        fail_fast: Nothing new starts once a stack has failed.
+        resynthesise: Synthesise even if nothing seems to have changed.
+        saved_plan: A plan that was made earlier: a run's id or a folder. Exactly that is applied.
     """
 
     layers: tuple[str, ...] = ()
+    stacks: tuple[str, ...] = ()
     only: bool = False
     allow_destroy: tuple[str, ...] = ()
     identities: tuple[Path, ...] = ()
     confirm: Confirm = field(default=lambda _plans: True)
     confirm_again: Confirm = field(default=lambda _plans: False)
+    assume_yes: bool = False
+    parallelism: int = 0
+    fail_fast: bool = False
+    resynthesise: bool = False
+    saved_plan: str = ""
+
+    def selection(self) -> dict[str, Any]:
+        """What a later run needs to do the same."""
+        chosen = {"layers": self.layers, "stacks": self.stacks, "allow_destroy": self.allow_destroy}
+        return {name: list(values) for name, values in chosen.items() if values} | ({"only": True} if self.only else {})
 
 
 @dataclass(slots=True)
 class StackRun:
     """A stack in this run.
 
-    `plan_file` is the saved plan that `plan` sums up, None for a picture that cannot be applied; `planned` are the outputs that
-    the plan leads to, None where it changes nothing.
+    Attributes:
+        stack: The stack as synthesised.
+        state: What its state says.
+        plan: What is planned.
+        plan_file: The saved plan that `plan` sums up, None for a picture that cannot be applied.
+        planned: The outputs that the plan leads to, None where it changes nothing.
+        result: How it ended; see `labctl.model.report`.
+        applied: Whether this run changed it.
+        unplanned: The counts of an apply without a plan.
+        error: Why it failed.
+        blame: The stack whose failure blocks it.
+        phases: Seconds by what was done.
+        began_s: When its apply began, in seconds since the run's start; None before that. `ended_s` likewise.
     """
 
     stack: Stack
@@ -69,7 +94,12 @@ class StackRun:
     planned: PlannedOutputs | None = None
     result: str = "not started"
     applied: bool = False
-    seconds: float = 0.0
+    unplanned: Mapping[str, int] = field(default_factory=dict)
+    error: LabError | None = None
+    blame: str = ""
+    phases: dict[str, float] = field(default_factory=dict)
+    began_s: float | None = None
+    ended_s: float | None = None
 
     @property
     def name(self) -> str:
@@ -81,53 +111,142 @@ class StackRun:
         """The stack's layer."""
         return self.stack.layer
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of work on it."""
+        return sum(self.phases.values())
+
     def planned_outputs(self) -> PlannedOutputs:
         """The stack's outputs as they will be: the plan's, else the state's."""
         return self.planned if self.planned is not None else PlannedOutputs(self.state.outputs or {})
 
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Adds the seconds of the block to a phase."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases[phase] = self.phases.get(phase, 0.0) + time.monotonic() - began
+
 
 @dataclass(slots=True)
-class Run:
-    """A run and what its stages have found so far."""
+class Run(ABC):
+    """A run, and what its stages have found so far. The kinds of projects that can be run are its subclasses."""
 
-    lab: Lab
-    paths: LabPaths
+    paths: RunPaths
     options: Options
     journal: Journal
     interrupts: Interrupts
     view: Sink
     started: float = field(default_factory=time.monotonic)
     stacks: tuple[StackRun, ...] = ()
-    _target: TargetSession | None = None
-    _hypervisor: Proxmox | None = None
     _toolchain: Toolchain | None = None
-    facts: Facts | None = None
-    session: LabSession | None = None
-    session_problem: LabError | None = None
+
+    # -- what a project knows ------------------------------------------------------------------------------------------
 
     @property
-    def keyring(self) -> Keyring:
-        """The lab's encrypted key files."""
-        return Keyring(self.paths.keys)
+    @abstractmethod
+    def name(self) -> str:
+        """The project's name."""
+
+    @abstractmethod
+    def stages(self, command: str) -> tuple[Stage, ...]:
+        """What is done before the plans of `up`, `plan` or `down`, in order."""
+
+    @abstractmethod
+    def terraform(self, stack: StackRun, folder: Path | None = None) -> Terraform:
+        """Terraform in the stack's folder, or in a scratch copy of it, with the environment that it needs. Not initialised."""
+
+    @abstractmethod
+    def readable(self, stack: StackRun) -> bool:
+        """Whether the stack's own state and those of its upstreams can be read now."""
+
+    @abstractmethod
+    def unreadable_reason(self) -> str:
+        """Why not."""
+
+    @abstractmethod
+    def read_state(self, stack: StackRun) -> StackState:
+        """The stack's state as it is stored now."""
+
+    @abstractmethod
+    def state_content(self, stack: StackRun) -> bytes | None:
+        """The stack's state document as it is stored now, None where there is none."""
+
+    @abstractmethod
+    def mend(self, stack: StackRun) -> None:
+        """Before a plan: takes back a dead run's lock.
+
+        Raises:
+            TerraformError: The state is locked by somebody else.
+        """
+
+    @abstractmethod
+    def take_over(self, stack: StackRun) -> None:
+        """Before a stack is planned again in its turn: enters into its state what a cut-off run made."""
+
+    @abstractmethod
+    def judge(self, stack: StackRun) -> None:
+        """Holds a stack's plan against the rules.
+
+        Raises:
+            UserError: The plan breaks a rule.
+        """
+
+    @abstractmethod
+    def finish(self, stack: StackRun) -> list[str]:
+        """After a stack is as planned: checks what it publishes and runs its steps; returns what they changed, a line each."""
+
+    @abstractmethod
+    def before_down(self, stacks: Sequence[StackRun]) -> None:
+        """Before the plans of `down`: makes states readable that are not."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """At the end of the run: ends logins, closes connections."""
+
+    @abstractmethod
+    def destroyed(self, stack: StackRun) -> None:
+        """After a stack is gone."""
 
     @property
-    def identities(self) -> tuple[Path, ...]:
-        """The operator's private key files at hand."""
-        return identities(self.paths, self.options.identities)
+    def owns_backends(self) -> bool:
+        """Whether a changed backend is simply taken. Elsewhere it is the user's to say what becomes of the state."""
+        return False
 
-    def connect(self, target: TargetSession, connect: Callable[..., Proxmox]) -> None:
-        """Takes the target and connects to its API."""
-        self._target = target
-        self._hypervisor = connect(target.endpoint, target.token_id, target.token, target.ca_file)
+    @property
+    def may_skip_picture(self) -> bool:
+        """Whether stacks that were never deployed may be applied without a plan of their own where nobody is asked."""
+        return False
 
-    def disconnect(self) -> None:
-        """Closes the connections to the hypervisor."""
-        if self._hypervisor is not None:
-            self._hypervisor.close()
+    # -- what all share ------------------------------------------------------------------------------------------------
 
     def use_toolchain(self, toolchain: Toolchain) -> None:
         """Takes the Terraform engine."""
         self._toolchain = toolchain
+
+    @property
+    def toolchain(self) -> Toolchain:
+        """The Terraform engine and provider, after the stage that finds them."""
+        assert self._toolchain is not None
+        return self._toolchain
+
+    @property
+    def graph(self) -> Graph:
+        """The stacks with what they need."""
+        return make_graph({stack.name: stack.stack.dependencies for stack in self.stacks})
+
+    @property
+    def parallelism(self) -> int:
+        """How many stacks at once."""
+        from labctl.engine.scheduler import default_parallelism
+
+        return self.options.parallelism or default_parallelism()
+
+    def clock(self) -> float:
+        """Seconds since the run's start."""
+        return time.monotonic() - self.started
 
     def emit(self, event: Event) -> None:
         """Tells the view and the journal."""
@@ -173,24 +292,6 @@ class Run:
         self.view(Event("stage", name, fields={"state": "begin"}))
         yield
         self.journal.write(Event("stage", name, fields={"state": "end", "seconds": round(time.monotonic() - began, 3)}))
-
-    @property
-    def target(self) -> TargetSession:
-        """The hypervisor's address and credentials, after stage `target`."""
-        assert self._target is not None
-        return self._target
-
-    @property
-    def hypervisor(self) -> Proxmox:
-        """The hypervisor's API, after stage `target`."""
-        assert self._hypervisor is not None
-        return self._hypervisor
-
-    @property
-    def toolchain(self) -> Toolchain:
-        """The Terraform engine and provider, after stage `engine`."""
-        assert self._toolchain is not None
-        return self._toolchain
 
     def stack(self, name: str) -> StackRun:
         """One stack by name."""

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from labctl.engine.events import Event
 from labctl.engine.identity import ensure_authority, identities
+from labctl.engine.labrun import LabRun
 from labctl.engine.paths import LabPaths
-from labctl.engine.run import Run, StackRun
+from labctl.engine.recovery import mend_state, recover, wait_for_earlier
+from labctl.engine.run import Run, StackRun, Stage
 from labctl.engine.session import local_state, open_session, published, remote_state
 from labctl.engine.target import open_target
 from labctl.model.errors import LabError, UserError, nearest
-from labctl.model.graph import make_graph
 from labctl.model.lab import Lab
 from labctl.model.policy import check_allowed
 from labctl.model.stackcontext import StackContext
-
-Stage = Callable[[Run], None]
+from labctl.synth import Stack
 
 LAYERS = ("foundation", "platform")
 VMID_CHECK, SPACE_CHECK = "vmid.", "space."
 
 
-def check_options(run: Run) -> None:
+def check_options(run: LabRun) -> None:
     """Refuses names that the lab does not have, before anything is touched."""
     for layer in run.options.layers:
         if layer not in LAYERS:
@@ -31,7 +31,7 @@ def check_options(run: Run) -> None:
     identities(run.paths, run.options.identities)
 
 
-def open_hypervisor(run: Run) -> None:
+def open_hypervisor(run: LabRun) -> None:
     """Starts the sandbox where it is the target, and connects to the API."""
     from labctl.adapters.proxmox import Proxmox
 
@@ -39,7 +39,7 @@ def open_hypervisor(run: Run) -> None:
     run.connect(open_target(run.lab, run.paths, run.say), Proxmox.connect)
 
 
-def check_hypervisor(run: Run) -> None:
+def check_hypervisor(run: LabRun) -> None:
     """Token, rights, node, datastores, bridge: what is wrong stops the run. VMIDs come later, when the states are known."""
     from labctl.adapters.proxmox import gather
     from labctl.model.preflight import checks, refusal
@@ -59,7 +59,7 @@ def check_hypervisor(run: Run) -> None:
             run.say(f"{check.title} {check.detail}. {check.remedy}".rstrip(), kind="warning")
 
 
-def check_vmids(run: Run) -> None:
+def check_vmids(run: LabRun) -> None:
     """Nobody else has a VMID of the lab. Guests of layers whose state cannot be read yet are known by the lab's tags."""
     from labctl.engine.recovery import cut_off
     from labctl.model.preflight import checks, refusal
@@ -76,21 +76,19 @@ def check_vmids(run: Run) -> None:
         raise problem
 
 
-def make_authority(run: Run) -> None:
+def make_authority(run: LabRun) -> None:
     """The lab's own authority, whose certificate goes into every guest."""
     deployed = local_state(run.paths, "foundation").deployed
     if ensure_authority(run.lab, run.paths, run.keyring, run.identities, deployed=deployed):
         run.say("made the lab's own certificate authority")
 
 
-def synthesise(run: Run) -> None:
+def synthesise(run: LabRun) -> None:
     """The stacks as Terraform JSON; skipped when nothing changed."""
     from labctl.synth import synthesise as synthesise_stacks
 
-    found = synthesise_stacks(stack_context(run.lab, run.paths))
-    run.stacks = tuple(StackRun(stack) for stack in found.stacks)
-    order = [{"name": s.name, "layer": s.layer, "depends_on": list(s.stack.dependencies)} for s in run.stacks]
-    run.emit(Event("stacks", fields={"stacks": order}))
+    found = synthesise_stacks(stack_context(run.lab, run.paths), force=run.options.resynthesise)
+    take_stacks(run, found.stacks)
 
 
 def stack_context(lab: Lab, paths: LabPaths) -> StackContext:
@@ -103,7 +101,7 @@ def stack_context(lab: Lab, paths: LabPaths) -> StackContext:
     )
 
 
-def prepare_engine(run: Run) -> None:
+def prepare_engine(run: LabRun) -> None:
     """The Terraform engine and the provider."""
     from labctl.engine.workspace import find_toolchain, progress_kind
 
@@ -111,7 +109,7 @@ def prepare_engine(run: Run) -> None:
         run.use_toolchain(find_toolchain(run.paths, lambda text: run.say(text, kind=progress_kind(text))))
 
 
-def read_states(run: Run) -> None:
+def read_states(run: LabRun) -> None:
     """What is deployed, from the states themselves. Opens the Vault where foundation is up and the Vault is unsealed."""
     foundation = run.stack("foundation")
     foundation.state = local_state(run.paths, "foundation")
@@ -126,7 +124,7 @@ def read_states(run: Run) -> None:
         run.session, run.session_problem = None, error
 
 
-def open_lab_session(run: Run) -> None:
+def open_lab_session(run: LabRun) -> None:
     """Logs in to the Vault and reads the state bucket's credentials.
 
     Raises:
@@ -141,7 +139,7 @@ def open_lab_session(run: Run) -> None:
     run.session_problem = None
 
 
-def read_remote_states(run: Run, patience_s: float = 0.0) -> None:
+def read_remote_states(run: LabRun, patience_s: float = 0.0) -> None:
     """The states in the bucket; a store that was just started gets `patience_s` to come to itself."""
     if run.session is None:
         return
@@ -150,14 +148,66 @@ def read_remote_states(run: Run, patience_s: float = 0.0) -> None:
             stack.state = remote_state(run.session, run.paths, stack.name, patience_s)
 
 
+PREPARE: tuple[Stage, ...] = (
+    ("checking the options", check_options),
+    ("looking at the local state", mend_state),
+    ("opening the target", open_hypervisor),
+    ("checking the target", check_hypervisor),
+    ("preparing the lab's authority", make_authority),
+    ("synthesising the stacks", synthesise),
+    ("preparing Terraform", prepare_engine),
+    ("waiting for an earlier Terraform", wait_for_earlier),
+    ("reading the states", read_states),
+    ("checking the VMIDs", check_vmids),
+)
+RECOVER: Stage = ("looking for what a cut-off run left", recover)
+PREPARE_DOWN: tuple[Stage, ...] = (
+    ("checking the options", check_options),
+    ("looking at the local state", mend_state),
+    ("opening the target", open_hypervisor),
+    ("synthesising the stacks", synthesise),
+    ("preparing Terraform", prepare_engine),
+    ("waiting for an earlier Terraform", wait_for_earlier),
+    ("reading the states", read_states),
+    RECOVER,
+)
+
+
+def prepare(run: Run, command: str) -> None:
+    """Runs the stages that the project has before the plans of a command.
+
+    Raises:
+        LabError: A stage failed.
+    """
+    for name, stage in run.stages(command):
+        with run.stage(name):
+            stage(run)
+
+
+def take_stacks(run: Run, found: Collection[Stack]) -> None:
+    """Takes the synthesised stacks."""
+    run.stacks = tuple(StackRun(stack) for stack in found)
+    order = [{"name": s.name, "layer": s.layer, "depends_on": list(s.stack.dependencies)} for s in run.stacks]
+    run.emit(Event("stacks", fields={"stacks": order}))
+
+
 def selected(run: Run, *, downwards: bool) -> tuple[StackRun, ...]:
-    """The stacks of the run in order: for `up` the asked layers and what they need, for `down` them and what needs them."""
-    if not run.options.layers:
+    """The stacks of the run in order: for `up` the asked ones and what they need, for `down` them and what needs them.
+
+    Raises:
+        UserError: A name or glob names no stack.
+    """
+    options = run.options
+    if not options.layers and not options.stacks:
         return run.stacks
-    graph = make_graph({stack.name: stack.stack.dependencies for stack in run.stacks})
-    wanted: Collection[str] = [stack.name for stack in run.stacks if stack.layer in run.options.layers]
+    graph = run.graph
+    wanted = graph.matching(options.stacks) if options.stacks else frozenset(graph.order)
+    if options.layers:
+        wanted &= {stack.name for stack in run.stacks if stack.layer in options.layers}
+        if not wanted:
+            raise UserError(f"no stack of layer {' or '.join(options.layers)} is named {' or '.join(options.stacks)}")
     if downwards:
         wanted = graph.downstream(wanted)
-    elif not run.options.only:
+    elif not options.only:
         wanted = graph.upstream(wanted)
     return tuple(stack for stack in run.stacks if stack.name in wanted)

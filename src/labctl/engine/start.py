@@ -1,39 +1,86 @@
-"""Begins and ends a run: the lab's lock, its journal, its signals."""
+"""Begins and ends a run: the project's lock, its journal, its signals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from labctl.engine.events import Event, Sink
 from labctl.engine.interrupt import Interrupted, Interrupts
 from labctl.engine.journal import Journal, lab_lock
 from labctl.engine.lab import open_lab
-from labctl.engine.paths import private_files
+from labctl.engine.labrun import LabRun
+from labctl.engine.paths import RunPaths, private_files
 from labctl.engine.run import Options, Run
-from labctl.model.errors import LabError
+from labctl.model.errors import LabError, UserError
+
+R = TypeVar("R", bound=Run)
+
+
+def opening(command: str, lab_file: Path | None, app: Path | None, options: Options, view: Sink) -> AbstractContextManager[Run]:
+    """A run over the CDKTF project in `app` where that is named, else over a lab.
+
+    Raises:
+        UserError: Layers are named, and a project that is no lab has none; else as `starting` and `starting_app`.
+    """
+    if app is None:
+        return starting(command, lab_file, options, view)
+    if options.layers:
+        raise UserError(
+            "--layer is for a lab; a CDKTF project has stacks", hint="Name stacks, or globs: `labctl plan --app DIR 'net-*'`."
+        )
+    return starting_app(command, app, options, view)
 
 
 @contextmanager
-def starting(command: str, lab_file: Path | None, options: Options, view: Sink) -> Iterator[Run]:
+def starting(command: str, lab_file: Path | None, options: Options, view: Sink) -> Iterator[LabRun]:
     """A run over the lab of `lab_file`. Holds the lab's lock; takes signals; ends the Vault login at the end.
 
     Raises:
         UserError: The lab cannot be opened, or another run holds it.
     """
     found = open_lab(lab_file)
-    found.paths.create()
-    with private_files(), lab_lock(found.paths, command):
-        journal = Journal(found.paths, command)
-        run: Run | None = None
+
+    def make(**parts: Any) -> LabRun:
+        return LabRun(lab=found.lab, paths=found.paths, options=options, view=view, **parts)
+
+    with _running(command, found.paths, options, make) as run:
+        yield run
+
+
+@contextmanager
+def starting_app(command: str, folder: Path, options: Options, view: Sink) -> Iterator[Run]:
+    """A run over the CDKTF project in `folder`. Holds the project's lock, and takes signals.
+
+    Raises:
+        UserError: There is no such project, or another run holds it.
+    """
+    from labctl.engine.apprun import AppRun, open_app
+
+    project, paths = open_app(folder)
+
+    def make(**parts: Any) -> AppRun:
+        return AppRun(project=project, paths=paths, options=options, view=view, **parts)
+
+    with _running(command, paths, options, make) as run:
+        yield run
+
+
+@contextmanager
+def _running(command: str, paths: RunPaths, options: Options, make: Callable[..., R]) -> Iterator[R]:
+    paths.create()
+    with private_files(), lab_lock(paths, command):
+        journal = Journal(paths, command, options.selection())
+        run: R | None = None
 
         def say(text: str) -> None:
             if run is not None:
                 run.say(text, kind="warning")
 
         interrupts = Interrupts(say)
-        run = Run(found.lab, found.paths, options, journal, interrupts, view)
+        run = make(journal=journal, interrupts=interrupts)
         try:
             with interrupts.installed():
                 yield run
@@ -42,9 +89,7 @@ def starting(command: str, lab_file: Path | None, options: Options, view: Sink) 
             journal.write(Event("error", ended.message, fields={"where": ended.where, "hint": ended.hint}))
             raise ended from (None if ended is error else error)
         finally:
-            if run.session is not None:
-                run.session.close()
-            run.disconnect()
+            run.close()
             journal.close()
 
 

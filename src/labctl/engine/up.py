@@ -1,79 +1,67 @@
-"""`labctl up`: brings the lab to what is described, layer by layer."""
+"""`labctl up`: brings stacks to what is described, each after those that it needs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from labctl.engine.applying import apply_and_read, check_contract
-from labctl.engine.interrupt import Interrupted
-from labctl.engine.planning import judge, plan_stack, plan_stacks
-from labctl.engine.recovery import mend_state, recover, take_over, wait_for_earlier
-from labctl.engine.report import DECLINED, DONE, FAILED, INTERRUPTED, NOTHING, Report, make_report
+from labctl.engine.applying import apply_and_read
+from labctl.engine.executing import run_stacks
+from labctl.engine.planning import plan_stack, plan_stacks
+from labctl.engine.report import Report, conclude
 from labctl.engine.run import Run, StackRun
-from labctl.engine.stages import (
-    check_hypervisor,
-    check_options,
-    check_vmids,
-    make_authority,
-    open_hypervisor,
-    prepare_engine,
-    read_remote_states,
-    read_states,
-    selected,
-    synthesise,
-)
-from labctl.engine.steps import foundation
-from labctl.model.contracts import Contract, FoundationContract
+from labctl.engine.stages import prepare, selected
 from labctl.model.errors import LabError, UserError
 from labctl.model.plan import StackPlan, StackStatus
+from labctl.model.report import APPLIED, DECLINED, DONE, NO_CHANGES, NOTHING
 from labctl.model.scope import beyond
-
-STORE_PATIENCE_S = 60.0
-
-PREPARE: tuple[tuple[str, Callable[[Run], None]], ...] = (
-    ("checking the options", check_options),
-    ("looking at the local state", mend_state),
-    ("opening the target", open_hypervisor),
-    ("checking the target", check_hypervisor),
-    ("preparing the lab's authority", make_authority),
-    ("synthesising the stacks", synthesise),
-    ("preparing Terraform", prepare_engine),
-    ("waiting for an earlier Terraform", wait_for_earlier),
-    ("reading the states", read_states),
-    ("checking the VMIDs", check_vmids),
-)
-
-RECOVER = ("looking for what a cut-off run left", recover)
 
 
 def up(run: Run) -> Report:
-    """Applies the selected layers in order, with their steps.
+    """Applies the selected stacks in order, with their steps.
 
     Raises:
-        LabError: A stage, a plan, an apply, a contract or a step failed. What was done stays done; the next `up` goes on.
+        LabError: A stage, a plan, an apply, a contract or a step failed: the first one. What was done stays done, stacks that do
+            not need the failed one were applied, and the next `up` goes on.
     """
     stacks: tuple[StackRun, ...] = ()
     changes: list[str] = []
+
+    def bring_up(stack: StackRun) -> None:
+        changes.extend(_bring_up(run, stack))
+
     try:
-        for name, stage in (*PREPARE, RECOVER):
-            with run.stage(name):
-                stage(run)
+        prepare(run, "up")
         stacks = selected(run, downwards=False)
         with run.stage("planning"):
-            plan_stacks(run, stacks)
-            for stack in stacks:
-                judge(run, stack)
+            _plan(run, stacks)
         if not _confirm(run, stacks):
-            return make_report(run, DECLINED, stacks)
-        for stack in stacks:
-            with run.stage(f"applying {stack.name}"):
-                changes += _bring_up(run, stack)
+            return conclude(run, stacks, DECLINED)
+        with run.stage("applying"):
+            run_stacks(run, stacks, bring_up)
     except LabError as error:
-        _blame(stacks)
-        make_report(run, INTERRUPTED if isinstance(error, Interrupted) or run.interrupts.count else FAILED, stacks, changes)
+        conclude(run, stacks, error=error, changes=changes)
         raise
     applied = any(stack.applied for stack in stacks)
-    return make_report(run, DONE if applied or changes else NOTHING, stacks, changes)
+    return conclude(run, stacks, DONE if applied or changes else NOTHING, changes=changes)
+
+
+def _plan(run: Run, stacks: Sequence[StackRun]) -> None:
+    """Makes the picture. Nothing is applied where a part of it cannot be made, or breaks a rule."""
+    if run.options.assume_yes and run.may_skip_picture and all(stack.state.serial < 0 for stack in stacks):
+        # The first deploy of everything: there is nothing to lose, and nobody who would look.
+        for stack in stacks:
+            stack.plan = StackPlan(stack.name, stack.layer, StackStatus.NOT_DEPLOYED, skipped=True)
+        return
+    plan_stacks(run, stacks)
+    failed = [stack for stack in stacks if stack.error is not None]
+    for stack in failed[1:]:
+        run.say(str(stack.error), kind="error")
+    if failed:
+        failed[0].result = "failed"
+        assert failed[0].error is not None
+        raise failed[0].error
+    for stack in stacks:
+        run.judge(stack)
 
 
 def _confirm(run: Run, stacks: Sequence[StackRun]) -> bool:
@@ -88,26 +76,27 @@ def _confirm(run: Run, stacks: Sequence[StackRun]) -> bool:
 
 
 def _bring_up(run: Run, stack: StackRun) -> list[str]:
-    stack.result = "failed"
-    if stack.plan is not None and stack.plan.status is StackStatus.BLOCKED and run.session is None:
+    if stack.plan is not None and stack.plan.status is StackStatus.BLOCKED and not run.readable(stack):
         raise UserError(
-            f"cannot be brought up by itself: {run.session_problem}",
+            f"cannot be brought up by itself: {run.unreadable_reason()}",
             where=stack.name,
             hint="Without --only, `labctl up` brings up what it needs, too.",
         )
-    if _is_stale(run, stack):
-        confirmed = stack.plan
-        take_over(run, stack)
-        plan = plan_stack(run, stack)
-        judge(run, stack)
-        _stay_within(run, confirmed, plan)
-    assert stack.plan is not None
-    if stack.plan.summary is not None and not stack.plan.summary.empty:
+    if stack.plan is None or not stack.plan.skipped:
+        if _is_stale(run, stack):
+            confirmed = stack.plan
+            run.take_over(stack)
+            plan = plan_stack(run, stack)
+            run.judge(stack)
+            _stay_within(run, confirmed, plan)
+        assert stack.plan is not None
+        assert stack.plan.summary is not None
+        if not stack.plan.summary.empty:
+            apply_and_read(run, stack)
+    else:
         apply_and_read(run, stack)
-    contract = check_contract(stack)
-    changes = _steps(run, contract)
-    stack.result = "applied" if stack.applied else "no changes"
-    run.stack_stage(stack.name, "applied" if stack.applied else "up to date", ended=True)
+    changes = run.finish(stack)
+    stack.result = APPLIED if stack.applied else NO_CHANGES
     return changes
 
 
@@ -140,21 +129,3 @@ def _confirm_late(run: Run, plan: StackPlan) -> None:
     run.emit_plan(plan)
     if not run.ask(run.options.confirm, (plan,)):
         raise UserError("declined; the layers below it are up", where=plan.stack, hint="Run `labctl up` again to go on.")
-
-
-def _steps(run: Run, contract: Contract) -> list[str]:
-    if not isinstance(contract, FoundationContract):
-        return []
-    run.stack_stage(foundation.LAYER, "steps")
-    states_known = run.session is not None
-    changes = foundation.foundation_steps(run, contract)
-    if changes or not states_known:
-        read_remote_states(run, STORE_PATIENCE_S)
-    return changes
-
-
-def _blame(stacks: Sequence[StackRun]) -> None:
-    failed = next((stack.name for stack in stacks if stack.result == "failed"), "")
-    for stack in stacks:
-        if stack.result == "not started" and failed in stack.stack.dependencies:
-            stack.result = f"blocked by {failed}"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labctl.adapters.terraform import (
     BPG_PROXMOX,
+    LOCK_NAME,
     Engine,
     MirrorEntry,
     Terraform,
@@ -24,8 +27,12 @@ from labctl.engine.session import LabSession
 from labctl.engine.target import TargetSession, trust_bundle
 from labctl.model.secret import Secret
 
+if TYPE_CHECKING:
+    from labctl.engine.labrun import LabRun
+
 INIT_STAMP = ".terraform/labctl-init.json"
 LOCK_TIMEOUT_S = 10
+_OWN_FILES = frozenset({"cdk.tf.json", "metadata.json", "errored.tfstate"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +41,13 @@ class Toolchain:
 
     Attributes:
         engine: The Terraform engine.
-        cli_config: Terraform's CLI configuration, which names the mirror.
-        provider: The provider in the mirror.
+        cli_config: Terraform's CLI configuration, which names the mirror; None leaves the user's in place.
+        provider: The provider in the mirror; None where the stacks bring their own.
     """
 
     engine: Engine
-    cli_config: Path
-    provider: MirrorEntry
+    cli_config: Path | None = None
+    provider: MirrorEntry | None = None
 
 
 def find_toolchain(paths: LabPaths, say: Callable[[str], None]) -> Toolchain:
@@ -70,22 +77,10 @@ def progress_kind(text: str) -> str:
     return "progress" if text.startswith("go: downloading ") else "note"
 
 
-def terraform(run: Run, stack: StackRun) -> Terraform:
-    """Terraform for one stack, with the environment that its provider and backend need, initialised."""
-    tool = _terraform(run, stack, stack.stack.folder)
-    ensure_init(run, stack, tool)
-    return tool
-
-
-def scratch_terraform(run: Run, stack: StackRun, folder: Path) -> Terraform:
-    """Terraform in a scratch folder that holds a copy of the stack, initialised."""
-    tool = _terraform(run, stack, folder)
+def lab_terraform(run: LabRun, stack: StackRun, folder: Path) -> Terraform:
+    """Terraform for one stack of a lab, with the provider of the mirror locked in the folder. Not initialised."""
+    assert run.toolchain.provider is not None
     write_lock_file(folder, [run.toolchain.provider.lock_entry()])
-    tool.init()
-    return tool
-
-
-def _terraform(run: Run, stack: StackRun, folder: Path) -> Terraform:
     return Terraform(
         run.toolchain.engine,
         folder,
@@ -95,6 +90,55 @@ def _terraform(run: Run, stack: StackRun, folder: Path) -> Terraform:
         env=terraform_environment(run.paths, run.target, run.session),
         lock_timeout_s=LOCK_TIMEOUT_S,
     )
+
+
+def terraform(run: Run, stack: StackRun) -> Terraform:
+    """Terraform in the stack's folder, initialised: `init` runs where backend, providers, modules, engine or locks changed."""
+    tool = run.terraform(stack)
+    folder = stack.stack.folder
+    stamp, wanted = folder / INIT_STAMP, _init_hash(run, stack)
+    if _stamped(stamp) != wanted:
+        run.stack_stage(stack.name, "init")
+        with run.interrupts.telling(tool.cancel), stack.timed("init"):
+            tool.init(reconfigure=run.owns_backends)
+        stamp.write_text(json.dumps({"hash": wanted}))
+    return tool
+
+
+def forget_init(stack: StackRun) -> None:
+    """Lets the next command of the stack run `init` again: something else has been at its folder."""
+    (stack.stack.folder / INIT_STAMP).unlink(missing_ok=True)
+
+
+def scratch_terraform(run: Run, stack: StackRun, folder: Path) -> Terraform:
+    """Terraform in a scratch folder that holds a changed copy of the stack, ready to plan.
+
+    The stack's other files are linked into it, and where the stack is initialised, its providers and modules too.
+    """
+    origin = stack.stack.folder
+    for path in origin.iterdir():
+        if path.name not in _OWN_FILES and not path.name.startswith((".terraform", "terraform.")):
+            (folder / path.name).symlink_to(path)
+    tool = run.terraform(stack, folder)
+    if _stamped(origin / INIT_STAMP) == _init_hash(run, stack):
+        (folder / ".terraform").mkdir(mode=0o700)
+        for name in ("providers", "modules"):
+            if (origin / ".terraform" / name).exists():
+                (folder / ".terraform" / name).symlink_to(origin / ".terraform" / name)
+        lock = origin / LOCK_NAME
+        if lock.is_file():
+            shutil.copyfile(lock, folder / LOCK_NAME)
+    else:
+        with run.interrupts.telling(tool.cancel), stack.timed("init"):
+            tool.init()
+    return tool
+
+
+def _stamped(stamp: Path) -> str:
+    try:
+        return str(json.loads(stamp.read_text())["hash"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def terraform_environment(paths: LabPaths, target: TargetSession, session: LabSession | None) -> dict[str, str | Secret]:
@@ -108,23 +152,14 @@ def terraform_environment(paths: LabPaths, target: TargetSession, session: LabSe
     return found
 
 
-def ensure_init(run: Run, stack: StackRun, tool: Terraform) -> None:
-    """Runs `init` where backend, providers, engine or lock file changed since the last time."""
-    folder = stack.stack.folder
-    write_lock_file(folder, [run.toolchain.provider.lock_entry()])
-    stamp, wanted = folder / INIT_STAMP, _init_hash(run, stack)
-    if stamp.is_file() and json.loads(stamp.read_text()).get("hash") == wanted:
-        return
-    run.stack_stage(stack.name, "init")
-    tool.init(reconfigure=True)
-    stamp.write_text(json.dumps({"hash": wanted}))
-
-
 def _init_hash(run: Run, stack: StackRun) -> str:
+    """What `init` depends on."""
     document = json.loads(stack.stack.json.read_text())
+    lock = stack.stack.folder / LOCK_NAME
     parts = {
         "terraform": document.get("terraform"),
+        "modules": document.get("module"),
         "engine": str(run.toolchain.engine),
-        "lock": (stack.stack.folder / ".terraform.lock.hcl").read_text(),
+        "lock": lock.read_text() if lock.is_file() else "",
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

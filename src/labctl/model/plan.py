@@ -6,7 +6,7 @@ Source of the format: Terraform's "JSON Output Format" documentation, format ver
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -95,14 +95,21 @@ class PlanSummary:
 
 @dataclass(frozen=True, slots=True)
 class StackPlan:
-    """A stack's place in the picture of all plans. `known_after` names upstream stacks that must be applied first."""
+    """A stack's place in the picture of all plans.
+
+    Attributes:
+        known_after: Upstream stacks that must be applied first.
+        reason: Why there is no plan.
+        skipped: It was never deployed and nobody looks: it is planned and applied at once.
+    """
 
     stack: str
     layer: str
     status: StackStatus
     summary: PlanSummary | None = None
     known_after: tuple[str, ...] = ()
-    reason: str = field(default="")
+    reason: str = ""
+    skipped: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The entry in `labctl plan --json`."""

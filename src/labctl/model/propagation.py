@@ -66,8 +66,8 @@ def propagate(document: Mapping[str, Any], upstreams: Mapping[str, PlannedOutput
     """The stack's JSON with its upstreams' planned outputs in place of their states, and its own state in the folder itself.
 
     Args:
-        document: The stack's `cdk.tf.json`. Its remote states are named after the stacks.
-        upstreams: The planned outputs of each stack that it reads.
+        document: The stack's `cdk.tf.json`.
+        upstreams: The planned outputs of each stack that it reads, by the name that its remote state has in the document.
     """
     patterns = [
         (re.compile(rf"\bdata\.terraform_remote_state\.{re.escape(name)}\.outputs\b"), f"local.{_LOCAL}{_identifier(name)}")
@@ -76,15 +76,17 @@ def propagate(document: Mapping[str, Any], upstreams: Mapping[str, PlannedOutput
     changed: dict[str, Any] = _rewritten({key: value for key, value in document.items() if key != "data"}, patterns)
     data = {kind: dict(blocks) for kind, blocks in document.get("data", {}).items()}
     remote = data.get("terraform_remote_state", {})
+    defaults = {name: remote.get(name, {}).get("defaults") or {} for name in upstreams}
     for name in upstreams:
         remote.pop(name, None)
     kept = {kind: _rewritten(blocks, patterns) for kind, blocks in data.items() if blocks}
     if kept:
         changed["data"] = kept
-    changed["terraform"] = {**changed.get("terraform", {}), "backend": {"local": {}}}
+    # Without a backend the state lies in the folder itself, and a folder that is set up needs no `init` for it.
+    changed["terraform"] = {key: value for key, value in changed.get("terraform", {}).items() if key not in ("backend", "cloud")}
     changed["locals"] = {
         **changed.get("locals", {}),
-        **{f"{_LOCAL}{_identifier(name)}": _object(outputs) for name, outputs in upstreams.items()},
+        **{f"{_LOCAL}{_identifier(name)}": {**defaults.get(name, {}), **_object(outputs)} for name, outputs in upstreams.items()},
     }
     if not all(outputs.complete for outputs in upstreams.values()):
         kind, name = UNKNOWN.split(".")

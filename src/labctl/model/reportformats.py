@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
-from itertools import groupby
 
 from labctl.model.report import (
     BLOCKED,

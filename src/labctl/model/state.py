@@ -40,8 +40,8 @@ class StackState:
 
     @property
     def deployed(self) -> bool:
-        """Whether anything of the stack exists."""
-        return self.resources > 0
+        """Whether anything of the stack exists: a resource, or an output of a stack that has none."""
+        return self.resources > 0 or bool(self.outputs)
 
 
 def parse_state(text: str | bytes | None, where: str) -> StackState:

@@ -1,13 +1,23 @@
 """Synthesis: from a `StackContext` to Terraform JSON, in this process, and only when something changed.
 
-`synthesise` runs the package `stacks` under CDKTF; `read_manifest` reads what a synthesis left, of this or any other CDKTF
-project. With an unchanged content hash neither Node nor CDKTF nor the stacks are loaded. This room knows CDKTF, and nothing of
-Terraform, the target or secrets.
+`synthesise` runs the package `stacks` under CDKTF, `synthesise_project` the app of any CDKTF project; `read_manifest` reads what
+either left. With an unchanged content hash neither Node nor CDKTF nor the stacks are loaded. This room knows CDKTF, and nothing
+of Terraform, the target or secrets.
 """
 
 from __future__ import annotations
 
 from labctl.synth.manifest import Stack, Synthesis, read_manifest
+from labctl.synth.project import PROJECT_FILE, Project, read_project, synthesise_project
 from labctl.synth.synthesis import synthesise
 
-__all__ = ["Stack", "Synthesis", "read_manifest", "synthesise"]
+__all__ = [
+    "PROJECT_FILE",
+    "Project",
+    "Stack",
+    "Synthesis",
+    "read_manifest",
+    "read_project",
+    "synthesise",
+    "synthesise_project",
+]

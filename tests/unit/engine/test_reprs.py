@@ -22,8 +22,9 @@ from labctl.adapters.vault import AppRoleCredentials, Vault
 from labctl.adapters.vault.client import InitResult
 from labctl.engine.interrupt import Interrupts
 from labctl.engine.journal import Journal
+from labctl.engine.labrun import LabRun
 from labctl.engine.paths import LabPaths
-from labctl.engine.run import Options, Run
+from labctl.engine.run import Options
 from labctl.engine.secrets import SecretValue
 from labctl.engine.session import LabSession
 from labctl.engine.target import TargetSession
@@ -57,9 +58,10 @@ def session(paths: LabPaths) -> LabSession:
     return LabSession(vault(paths), "https://192.0.2.3:9000", "lab", SECRET, SECRET, paths.authority)
 
 
-def run(paths: LabPaths) -> Run:
+def run(paths: LabPaths) -> LabRun:
     lab = parse_lab("name: lab\ntarget: {sandbox: {}}\n")
-    found = Run(lab, paths, Options(), Journal(paths, "up"), Interrupts(lambda _text: None), lambda _event: None)
+    journal, interrupts = Journal(paths, "up"), Interrupts(lambda _text: None)
+    found = LabRun(lab=lab, paths=paths, options=Options(), journal=journal, interrupts=interrupts, view=lambda _event: None)
     found.connect(target(paths), Proxmox.connect)
     found.session = session(paths)
     return found

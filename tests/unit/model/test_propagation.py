@@ -35,7 +35,14 @@ def test_references_become_locals_and_only_those_of_the_upstream() -> None:
     }
     assert changed["locals"] == {"own": "${local.labctl_planned_up.a}", "labctl_planned_up": {"a": "x"}}
     assert changed["data"] == {"terraform_remote_state": {"other": {"backend": "local"}}}
-    assert changed["terraform"] == {"backend": {"local": {}}, "required_providers": {}}
+    # Its state lies in the scratch folder itself.
+    assert changed["terraform"] == {"required_providers": {}}
+
+
+def test_an_output_that_the_upstream_lacks_is_the_remote_states_default() -> None:
+    document = {"data": {"terraform_remote_state": {"up": {"backend": "local", "defaults": {"a": "default", "b": "kept"}}}}}
+    changed = propagate(document, {"up": PlannedOutputs({"a": "x"})})
+    assert changed["locals"] == {"labctl_planned_up": {"a": "x", "b": "kept"}}
 
 
 def test_the_original_is_left_alone() -> None:

@@ -20,7 +20,7 @@ from labctl.adapters.terraform.events import (
     ResourceProgress,
     Version,
 )
-from labctl.adapters.terraform.lockfile import LockEntry, package_hash, write_cli_config, write_lock_file
+from labctl.adapters.terraform.lockfile import LOCK_NAME, LockEntry, package_hash, write_cli_config, write_lock_file
 from labctl.adapters.terraform.mirror import MirrorEntry, ensure_provider, find_provider, this_platform
 from labctl.adapters.terraform.provider_spec import BPG_PROXMOX, ProviderSpec
 from labctl.adapters.terraform.records import RECORD_NAME, ChildRecord, dead_children, forget_dead, running_child
@@ -31,6 +31,7 @@ from labctl.adapters.terraform.terraform import OutputValue, PlanOutcome, Terraf
 __all__ = [
     "BPG_PROXMOX",
     "KINDS",
+    "LOCK_NAME",
     "RECORD_NAME",
     "ChangeSummary",
     "ChildRecord",

@@ -43,20 +43,23 @@ def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: environ[name] for name in INHERITED if name in environ} | FIXED
 
 
-def terraform_environment(environ: Mapping[str, str], given: Environment, *, home: Path, cli_config: Path) -> dict[str, str]:
+def terraform_environment(
+    environ: Mapping[str, str], given: Environment, *, home: Path | None, cli_config: Path | None
+) -> dict[str, str]:
     """The whole environment of one Terraform process, secrets in clear: hand it to the process and drop it.
 
     Args:
         environ: This process's environment.
         given: What the caller sets; it wins over everything else.
-        home: A private home: the provider pins SSH host keys in `$HOME/.ssh/known_hosts`.
-        cli_config: The CLI configuration with the mirror.
+        home: A private home: the provider pins SSH host keys in `$HOME/.ssh/known_hosts`. None leaves the user's.
+        cli_config: The CLI configuration with the mirror. None leaves the user's.
     """
     env = base_environment(environ)
     if "SSL_CERT_FILE" in given or "SSL_CERT_DIR" in given:
         # Go reads both: a caller that pins one would still trust what the other, inherited, names.
         env = {name: value for name, value in env.items() if name not in {"SSL_CERT_FILE", "SSL_CERT_DIR"}}
-    env |= {"HOME": str(home), "TF_CLI_CONFIG_FILE": str(cli_config)}
+    env |= {"HOME": str(home)} if home else {}
+    env |= {"TF_CLI_CONFIG_FILE": str(cli_config)} if cli_config else {}
     return env | {name: value.reveal() if isinstance(value, Secret) else value for name, value in given.items()}
 
 

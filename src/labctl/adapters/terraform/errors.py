@@ -10,6 +10,17 @@ from labctl.adapters.terraform.result import CommandResult
 from labctl.model.errors import AdapterError
 
 _DETAIL = 600
+_WANT_INIT = frozenset(
+    {
+        'Backend initialization required, please run "terraform init"',
+        'Backend initialization required: please run "terraform init"',
+        "Required plugins are not installed",
+        "Inconsistent dependency lock file",
+        "Module not installed",
+        "Missing required provider",
+    }
+)
+"""Source: hashicorp/terraform, internal/command/meta_backend.go, meta_providers.go, internal/configs/configload."""
 _NO_REMEDY = "What was made is in the state: mend the cause, then run the command again to go on."
 
 
@@ -42,6 +53,11 @@ class TerraformError(AdapterError):
         self.diagnostic = first
         self.rule = remedy.rule if remedy else ""
         self.lock: LockInfo | None = lock_info(first.detail) if self.rule == "state-locked" else None
+
+    @property
+    def wants_init(self) -> bool:
+        """Whether `init` would mend it."""
+        return any(error.summary in _WANT_INIT for error in self.result.errors)
 
 
 class TerraformCancelled(TerraformError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from labctl.adapters.terraform.diagnostics import Diagnostic
-from labctl.adapters.terraform.events import Event
+from labctl.adapters.terraform.events import ChangeSummary, Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,11 @@ class CommandResult:
     def errors(self) -> tuple[Diagnostic, ...]:
         """The diagnostics that are errors."""
         return tuple(diagnostic for diagnostic in self.diagnostics if diagnostic.is_error)
+
+    @property
+    def totals(self) -> ChangeSummary | None:
+        """How many resources the command added, changed and destroyed, None where it does not say."""
+        return next((event for event in reversed(self.events) if isinstance(event, ChangeSummary)), None)
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:

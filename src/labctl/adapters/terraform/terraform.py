@@ -75,8 +75,8 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
         engine: What `find_engine` found.
         work_dir: The folder with the stack's `cdk.tf.json`.
         stack: The stack's name, for errors.
-        home: A private home folder (0700), kept between runs: the provider pins SSH host keys there.
-        cli_config: What `write_cli_config` wrote.
+        home: A private home folder (0700), kept between runs: the provider pins SSH host keys there. None leaves the user's.
+        cli_config: What `write_cli_config` wrote. None leaves the user's.
         env: Set for every command, on top of a short list of inherited names; secret values as `Secret`.
         lock_timeout_s: How long to wait for a state lock, in whole seconds.
         parallelism: How many resources at once; None leaves it to Terraform (10).
@@ -88,8 +88,8 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
         work_dir: Path,
         *,
         stack: str,
-        home: Path,
-        cli_config: Path,
+        home: Path | None,
+        cli_config: Path | None,
         env: Environment | None = None,
         lock_timeout_s: int = 0,
         parallelism: int | None = None,
@@ -240,6 +240,20 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
             parallelism=self._parallelism,
         )
 
+    def apply_unplanned(self, sink: EventSink | None = None) -> CommandResult:
+        """Plans and applies in one process. Only for a stack without a state: it has nothing to change or destroy."""
+        return self.cmd(
+            "apply",
+            sink=sink,
+            events=True,
+            json=IsFlagged,
+            no_color=IsFlagged,
+            input=False,
+            auto_approve=IsFlagged,
+            lock_timeout=self._lock_timeout,
+            parallelism=self._parallelism,
+        )
+
     def show_plan(self, planfile: Path) -> dict[str, Any]:
         """A saved plan as Terraform's JSON (format 1.x)."""
         return self._document("show", str(planfile), json=IsFlagged, no_color=IsFlagged)
@@ -302,7 +316,8 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
             )
         env = terraform_environment(os.environ, given, home=self._home, cli_config=self._cli_config)
         try:
-            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._home is not None:
+                self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
             return Child(argv, cwd=self.work_dir, env=env, record=record, command=cmd)
         except OSError as error:
             raise AdapterError(f"{self.engine.kind} could not be started: {error}", where=self.stack) from error

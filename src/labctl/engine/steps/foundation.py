@@ -5,7 +5,7 @@ from __future__ import annotations
 from labctl.adapters.objectstore import Credentials, ObjectStore, identities
 from labctl.adapters.vault import Vault
 from labctl.engine.identity import read_authority, recipients
-from labctl.engine.run import Run
+from labctl.engine.labrun import LabRun
 from labctl.engine.session import LabSession, open_session
 from labctl.engine.steps.certificates import ensure_certificate
 from labctl.engine.steps.store import deliver_credentials, ensure_buckets
@@ -19,7 +19,7 @@ FIRST_BOOT_S = {"sandbox": 60.0, "proxmox": 900.0}
 LAYER = "foundation"
 
 
-def foundation_steps(run: Run, contract: FoundationContract) -> list[str]:
+def foundation_steps(run: LabRun, contract: FoundationContract) -> list[str]:
     """Runs the steps; returns what they changed, a line each."""
 
     def say(text: str) -> None:
@@ -51,7 +51,7 @@ def foundation_steps(run: Run, contract: FoundationContract) -> list[str]:
     return changes
 
 
-def _vault(run: Run, contract: FoundationContract) -> list[str]:
+def _vault(run: LabRun, contract: FoundationContract) -> list[str]:
     vmid = contract.guests["vault"].vmid
 
     def reset() -> None:
@@ -76,7 +76,7 @@ def _vault(run: Run, contract: FoundationContract) -> list[str]:
     return list(ready.changes)
 
 
-def _store(run: Run, contract: FoundationContract, timeout_s: float) -> list[str]:
+def _store(run: LabRun, contract: FoundationContract, timeout_s: float) -> list[str]:
     session = _session(run)
     root = _credentials(session.vault, STORE_ROOT)
     buckets = {bucket: _credentials(session.vault, path) for bucket, path in bucket_secrets(run.lab).items()}
@@ -99,7 +99,7 @@ def _credentials(vault: Vault, path: str) -> Credentials:
     return Credentials(fields["access_key"], fields["secret_key"])
 
 
-def _session(run: Run) -> LabSession:
+def _session(run: LabRun) -> LabSession:
     if run.session is None:
         raise AdapterError("the Vault is not open", where=LAYER)
     return run.session

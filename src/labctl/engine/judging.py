@@ -1,0 +1,35 @@
+"""Holds a plan of the lab against the rules of `labctl.model.policy`."""
+
+from __future__ import annotations
+
+from labctl.engine.labrun import LabRun
+from labctl.engine.run import StackRun
+from labctl.model.inventory import Foreign, foreign_guests
+from labctl.model.plan import PlanSummary
+from labctl.model.policy import evaluate, planned_vmids, refuse
+
+
+def judge(run: LabRun, stack: StackRun) -> None:
+    """Holds a stack's plan against the rules of `labctl.model.policy`.
+
+    Raises:
+        UserError: The plan breaks a rule.
+    """
+    if stack.plan is None or stack.plan.summary is None:
+        return
+    protected = [guest.name for guest in run.lab.guests()]
+    violations = evaluate(
+        stack.plan.summary,
+        protected=protected,
+        allowed=run.options.allow_destroy,
+        foreign=_foreign(run, stack, stack.plan.summary),
+    )
+    refuse(stack.name, violations)
+
+
+def _foreign(run: LabRun, stack: StackRun, summary: PlanSummary) -> tuple[Foreign, ...]:
+    creates = planned_vmids(summary)
+    if not creates:
+        return ()
+    taken = {vmid for vmid in creates if not run.hypervisor.vmid_free(vmid)}
+    return foreign_guests(creates, run.hypervisor.resources(), stack.state.vmids, taken)

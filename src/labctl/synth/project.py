@@ -1,0 +1,173 @@
+"""Any CDKTF project: its `cdktf.json`, and its `app` command, which is run when something that it may read has changed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labctl.model.errors import UserError
+from labctl.synth.manifest import MANIFEST, Synthesis, read_manifest
+
+PROJECT_FILE = "cdktf.json"
+STAMP = "labctl-synthesis.json"
+_TAIL = 30
+
+_SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__", ".git", ".hg", ".svn", ".terraform", ".labctl", ".venv", "venv"})
+_SKIPPED_ENDINGS = (".tfstate", ".tfstate.backup", ".lock.info", ".log", ".pyc", ".swp", "~")
+_VOLATILE = frozenset(
+    {"_", "SHLVL", "PWD", "OLDPWD", "TERM", "COLUMNS", "LINES", "WINDOWID", "TMUX", "TMUX_PANE", "STY", "LS_COLORS", "COLORTERM"}
+)
+_VOLATILE_STARTS = ("SSH_", "XDG_", "DBUS_", "GPG_", "VSCODE_", "TERM_", "LABCTL_")
+"""Variables that differ from one shell to the next and make no infrastructure. Every other one may be read by the app."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A CDKTF project.
+
+    Attributes:
+        folder: Where its `cdktf.json` lies; the app runs there.
+        app: The command that synthesises, for the shell.
+        outdir: Where it writes to.
+        context: What the app may read as its context.
+    """
+
+    folder: Path
+    app: str
+    outdir: Path
+    context: Mapping[str, Any]
+
+
+def read_project(folder: Path) -> Project:
+    """The project in `folder`.
+
+    Raises:
+        UserError: There is no `cdktf.json`, it is damaged, or it names no app.
+    """
+    file = folder.absolute() / PROJECT_FILE
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        app = settings.get("app")
+        outdir = file.parent / str(settings.get("output") or os.environ.get("CDKTF_OUTDIR") or "cdktf.out")
+    except FileNotFoundError:
+        raise UserError("does not exist", where=str(file), hint="Name the folder of a CDKTF project: --app DIR.") from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"cannot be read: {error}", where=str(file), hint="It is a JSON object with an `app`.") from error
+    if not isinstance(app, str) or not app.strip():
+        raise UserError("names no `app`", where=str(file), hint='For example `"app": "python3 main.py"`.')
+    return Project(file.parent, app, outdir, settings.get("context") or {})
+
+
+def synthesise_project(project: Project, *, force: bool = False) -> Synthesis:
+    """The project's stacks as Terraform JSON in its `outdir`.
+
+    The app command is not run where its sources, its environment and what it wrote the last time are unchanged. Sources are all
+    files of the project's folder but states, logs and folders that package managers fill, whose lock files count.
+
+    Raises:
+        UserError: The command failed, or wrote nothing that can be read.
+    """
+    content = _fingerprint(project)
+    stamp = project.outdir / STAMP
+    if not force and _known(stamp) == {"content": content, "written": _written(project.outdir)}:
+        return Synthesis(read_manifest(project.outdir), fresh=False)
+    # An app that fails half-way must not leave the stamp of another synthesis behind.
+    stamp.unlink(missing_ok=True)
+    _run_app(project)
+    found = read_manifest(project.outdir)
+    stamp.write_text(json.dumps({"content": content, "written": _written(project.outdir)}))
+    return Synthesis(found, fresh=True)
+
+
+def _run_app(project: Project) -> None:
+    environment = {
+        **os.environ,
+        "CDKTF_OUTDIR": str(project.outdir),
+        "CDKTF_CONTEXT_JSON": json.dumps(dict(project.context)),
+        "CHECKPOINT_DISABLE": "1",
+    }
+    process = subprocess.Popen(  # noqa: S602 - `app` is a shell command by its definition
+        project.app,
+        shell=True,
+        cwd=project.folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        said, _ = process.communicate()
+    finally:
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.returncode != 0:
+        tail = "\n".join(said.decode(errors="replace").strip().splitlines()[-_TAIL:])
+        raise UserError(
+            f"the app ended with exit code {process.returncode}",
+            where=f"{project.folder / PROJECT_FILE}: {project.app}",
+            hint=tail or "It said nothing. Run it by hand in that folder.",
+        )
+
+
+def _known(stamp: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(stamp.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _fingerprint(project: Project) -> str:
+    digest = hashlib.sha256()
+    for part in (project.app, json.dumps(dict(project.context), sort_keys=True), json.dumps(_environment(), sort_keys=True)):
+        _add(digest, part.encode())
+    for path in sorted(_sources(project)):
+        _add(digest, str(path.relative_to(project.folder)).encode())
+        _add(digest, path.read_bytes())
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, part: bytes) -> None:
+    digest.update(f"{len(part)}:".encode())
+    digest.update(part)
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _VOLATILE and not name.startswith(_VOLATILE_STARTS)}
+
+
+def _sources(project: Project) -> Iterator[Path]:
+    for root, folders, files in os.walk(project.folder):
+        here = Path(root)
+        folders[:] = [
+            name
+            for name in folders
+            if name not in _SKIPPED_FOLDERS
+            and not (here / name / "pyvenv.cfg").exists()
+            and (here / name).absolute() != project.outdir.absolute()
+        ]
+        for name in files:
+            path = here / name
+            if not name.endswith(_SKIPPED_ENDINGS) and path.is_file():
+                yield path
+
+
+def _written(outdir: Path) -> str:
+    """A hash of what the app wrote, so that a folder that something else has changed is written again."""
+    digest = hashlib.sha256()
+    for path in sorted([outdir / MANIFEST, *outdir.glob("stacks/*/cdk.tf.json")]):
+        if path.is_file():
+            _add(digest, str(path.relative_to(outdir)).encode())
+            _add(digest, path.read_bytes())
+    return digest.hexdigest()
