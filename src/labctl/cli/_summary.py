@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labctl.engine.status import Endpoint
 
-_WORDS = {"add": "added", "change": "changed", "replace": "replaced", "destroy": "destroyed"}
+_WORDS = {
+    "add": "added",
+    "change": "changed",
+    "replace": "replaced",
+    "destroy": "destroyed",
+    "import": "imported",
+    "move": "moved",
+    "forget": "forgotten",
+}
 
 
 def counts_text(stack: Mapping[str, Any]) -> str:

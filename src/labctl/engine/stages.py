@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 
 from labctl.engine.events import Event
@@ -13,6 +14,7 @@ from labctl.engine.target import open_target
 from labctl.model.errors import LabError, UserError, nearest
 from labctl.model.graph import make_graph
 from labctl.model.lab import Lab
+from labctl.model.labrules import check_rule_stacks
 from labctl.model.policy import check_allowed
 from labctl.model.stackcontext import StackContext
 
@@ -89,6 +91,7 @@ def synthesise(run: Run) -> None:
 
     found = synthesise_stacks(stack_context(run.lab, run.paths))
     run.stacks = tuple(StackRun(stack) for stack in found.stacks)
+    check_rule_stacks(run.lab.policy, [stack.name for stack in run.stacks], run.paths.lab_file.name)
     order = [{"name": s.name, "layer": s.layer, "depends_on": list(s.stack.dependencies)} for s in run.stacks]
     run.emit(Event("stacks", fields={"stacks": order}))
 
@@ -113,6 +116,25 @@ def prepare_engine(run: Run) -> None:
 
 def read_states(run: Run) -> None:
     """What is deployed, from the states themselves. Opens the Vault where foundation is up and the Vault is unsealed."""
+    _read_states(run)
+    if run.session is not None or not run.stack("foundation").state.deployed:
+        check_consents(run)
+
+
+def check_consents(run: Run) -> None:
+    """Refuses an address in --allow-destroy that no stack has. Without all states, nobody knows which there are.
+
+    Raises:
+        UserError: An address is unknown.
+    """
+    addresses = {address for stack in run.stacks for address in stack.state.addresses}
+    for stack in run.stacks:
+        resources = json.loads(stack.stack.json.read_text()).get("resource", {})
+        addresses |= {f"{kind}.{name}" for kind, named in resources.items() for name in named}
+    check_allowed(run.options.allow_destroy, [guest.name for guest in run.lab.guests()], addresses)
+
+
+def _read_states(run: Run) -> None:
     foundation = run.stack("foundation")
     foundation.state = local_state(run.paths, "foundation")
     outputs = foundation.state.outputs or {}
