@@ -95,8 +95,8 @@ TRANSIENTS: tuple[Transient, ...] = (
     ),
     _transient(
         "read-cut-off",
-        # Go's net/http through `api.Client.DoRequest` of bpg/proxmox 0.111.1, which has tried three times then. Only GET: whether
-        # a request that changes something was carried out, its lost answer does not tell.
+        # Go's net/http through `api.Client.DoRequest` of bpg/proxmox 0.111.1, which has tried three times then (measured). Only
+        # GET: whether a request that changes something was carried out, its lost answer does not tell.
         r"failed to (?:perform HTTP GET request|(?:decode|read) HTTP GET response(?: body)?) "
         r"\(path: [^)]*\) - Reason: [^\n]*(?:connection reset by peer|\bEOF)\b",
         "the connection was cut while reading",
