@@ -1,4 +1,4 @@
-"""What the shell offers: names of layers, guests, outputs and secrets.
+"""What the shell offers: names of layers, stacks, guests, outputs and secrets.
 
 From the description alone: nothing is asked or started, and no secret is read.
 """
@@ -23,26 +23,26 @@ def layer_names() -> list[str]:
     return list(CONTRACTS)
 
 
+def stack_names(context: typer.Context) -> list[str]:
+    """The stacks, as they were last synthesised: of the project with `--app`, else of the lab; before that, its layers."""
+    from labctl.engine.lab import open_lab
+    from labctl.model.errors import LabError
+    from labctl.synth import read_manifest, read_project
+
+    app = context.params.get("app_dir")
+    try:
+        root = read_project(Path(app)).outdir if app else open_lab(_lab_file(context)).paths.root
+        return [stack.name for stack in read_manifest(root)] if (root / "manifest.json").is_file() else layer_names()
+    except LabError:
+        return []
+
+
 def output_names(context: typer.Context) -> list[str]:
     """The outputs of the layer that is typed already."""
     from labctl.model.contracts import CONTRACTS
 
     contract = CONTRACTS.get(str(context.params.get("layer")))
     return list(contract.model_fields) if contract else []
-
-
-def stack_names(context: typer.Context) -> list[str]:
-    """The stacks of the last synthesis: the project's with `--app`, else the lab's."""
-    from labctl.engine.lab import open_lab
-    from labctl.model.errors import LabError
-    from labctl.synth import read_manifest, read_project
-
-    app, named = context.params.get("app"), context.params.get("lab") or os.environ.get("LABCTL_LAB")
-    try:
-        outdir = read_project(Path(app)).outdir if app else open_lab(Path(named) if named else None).paths.root
-        return [stack.name for stack in read_manifest(outdir)]
-    except LabError:
-        return []
 
 
 def guest_names(context: typer.Context) -> list[str]:
@@ -65,9 +65,13 @@ def _of_lab(context: typer.Context, names: Callable[[Lab], list[str]]) -> list[s
     from labctl.engine.lab import open_lab
     from labctl.model.errors import LabError
 
-    named = context.params.get("lab") or os.environ.get("LABCTL_LAB")
     try:
-        return names(open_lab(Path(named) if named else None).lab)
+        return names(open_lab(_lab_file(context)).lab)
     except LabError:
         # A shell that completes has no place for an error; the command itself will tell it.
         return []
+
+
+def _lab_file(context: typer.Context) -> Path | None:
+    named = context.params.get("lab") or os.environ.get("LABCTL_LAB")
+    return Path(named) if named else None

@@ -25,6 +25,8 @@ COMMANDS = {
     "status": "Show where the lab stands.",
     "output": "Print a layer's outputs.",
     "render": "Print a guest's cloud-init.",
+    "untaint": "Keep a guest that Terraform would destroy and make anew.",
+    "unlock": "Show the lock on a stack's state, or break it.",
     "secrets": "List, seed and read the lab's secrets.",
     "vault": "Look after the lab's Vault: status, unseal.",
     "sandbox": "Start, stop and look at the embedded sandbox.",

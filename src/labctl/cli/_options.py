@@ -32,7 +32,7 @@ AllowOption = Annotated[
         "--allow-destroy",
         metavar="NAME",
         autocompletion=guest_names,
-        help="Consent to destroying or replacing this protected guest; may be repeated.",
+        help="Consent to destroying or replacing this guest, or what has this Terraform address; may be repeated.",
     ),
 ]
 IdentityOption = Annotated[

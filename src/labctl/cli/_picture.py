@@ -73,7 +73,7 @@ def _status(plan: StackPlan) -> str:
 
 def _resource(change: ResourceChange, columns: int, paint: Paint) -> list[str]:
     sign, tone = _SIGNS[change.action]
-    extra = " (import)" if change.importing else f" (was {change.moved_from})" if change.moved_from else ""
+    extra = _extra(change)
     lines = [f"  {paint(sign, tone)} " + cut(f"{change.address}{extra}", columns - 4)]
     facts = _facts(change)
     if facts and len(change.address) + len(extra) + len(facts) + 6 <= columns:
@@ -83,6 +83,17 @@ def _resource(change: ResourceChange, columns: int, paint: Paint) -> list[str]:
     for attribute in attribute_changes(change):
         lines += _attribute(attribute, columns, paint)
     return lines
+
+
+def _extra(change: ResourceChange) -> str:
+    """What the sign does not say."""
+    if change.action is Action.FORGET:
+        return " (forgotten: it stays, and Terraform lets go of it)"
+    if change.importing:
+        return " (import)"
+    if change.moved_from:
+        return f" (was {change.moved_from})"
+    return " (tainted)" if change.tainted else ""
 
 
 def _facts(change: ResourceChange) -> str:

@@ -23,7 +23,11 @@ def judge(run: LabRun, stack: StackRun) -> None:
         protected=protected,
         allowed=run.options.allow_destroy,
         foreign=_foreign(run, stack, stack.plan.summary),
+        rules=run.lab.policy,
     )
+    for one in violations:
+        if one.warns:
+            run.say(f"[{one.rule}] {one.sentence}", stack.name, kind="warning")
     refuse(stack.name, violations)
 
 

@@ -130,15 +130,14 @@ def _tell(run: Run, plan: StackPlan) -> None:
 
 
 def counts_text(summary: PlanSummary) -> str:
-    """`+3 ~1 -/+0 -2`, without the zeros."""
-    signs = {"add": "+", "change": "~", "replace": "±", "destroy": "-"}
+    """`+3 ~1 ±1 -2`, without the zeros; `←`, `→` and `.` for what is imported, moved and forgotten."""
+    signs = {"add": "+", "change": "~", "replace": "±", "destroy": "-", "import": "←", "move": "→", "forget": "."}
     return " ".join(f"{signs[name]}{count}" for name, count in summary.counts().items() if count)
 
 
 def describe(summary: PlanSummary) -> str:
     """The counts in words, for a line of text."""
-    words = {"add": "to add", "change": "to change", "replace": "to replace", "destroy": "to destroy"}
-    parts = [f"{count} {words[name]}" for name, count in summary.counts().items() if count]
+    parts = [f"{count} to {word}" for word, count in summary.counts().items() if count]
     if not parts and summary.outputs:
         parts = [f"{len(summary.outputs)} outputs"]
     return f" ({', '.join(parts)})" if parts else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 
 from labctl.engine.events import Event
@@ -14,6 +15,7 @@ from labctl.engine.session import local_state, open_session, published, remote_s
 from labctl.engine.target import open_target
 from labctl.model.errors import LabError, UserError, nearest
 from labctl.model.lab import Lab
+from labctl.model.labrules import check_rule_stacks
 from labctl.model.policy import check_allowed
 from labctl.model.stackcontext import StackContext
 from labctl.synth import Stack
@@ -89,6 +91,7 @@ def synthesise(run: LabRun) -> None:
 
     found = synthesise_stacks(stack_context(run.lab, run.paths), force=run.options.resynthesise)
     take_stacks(run, found.stacks)
+    check_rule_stacks(run.lab.policy, [stack.name for stack in run.stacks], run.paths.file.name)
 
 
 def stack_context(lab: Lab, paths: LabPaths) -> StackContext:
@@ -111,6 +114,25 @@ def prepare_engine(run: LabRun) -> None:
 
 def read_states(run: LabRun) -> None:
     """What is deployed, from the states themselves. Opens the Vault where foundation is up and the Vault is unsealed."""
+    _read_states(run)
+    if run.session is not None or not run.stack("foundation").state.deployed:
+        check_consents(run)
+
+
+def check_consents(run: LabRun) -> None:
+    """Refuses an address in --allow-destroy that no stack has. Without all states, nobody knows which there are.
+
+    Raises:
+        UserError: An address is unknown.
+    """
+    addresses = {address for stack in run.stacks for address in stack.state.addresses}
+    for stack in run.stacks:
+        resources = json.loads(stack.stack.json.read_text()).get("resource", {})
+        addresses |= {f"{kind}.{name}" for kind, named in resources.items() for name in named}
+    check_allowed(run.options.allow_destroy, [guest.name for guest in run.lab.guests()], addresses)
+
+
+def _read_states(run: LabRun) -> None:
     foundation = run.stack("foundation")
     foundation.state = local_state(run.paths, "foundation")
     outputs = foundation.state.outputs or {}

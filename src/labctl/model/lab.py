@@ -9,34 +9,21 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from labctl.model.guestfiles import DOCKER, GITLAB, STORE, VAULT, GuestRole
+from labctl.model.labrules import LabRule
+from labctl.model.settings import LIST, Name, Settings
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")]
 Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$")]
 DatastoreId = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z][a-zA-Z0-9\-_.]*[a-zA-Z0-9]$")]
-
-
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-LIST = BeforeValidator(_as_tuple)
-"""A list in YAML becomes a tuple, which does not change."""
 
 VmId = Annotated[int, Field(ge=100, le=999_999_999)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 SANDBOX_NETWORK = IPv4Network("127.86.0.0/24")
 OPERATOR_KEY = re.compile(r"^(age1[0-9a-z]{58}|ssh-(ed25519|rsa) [A-Za-z0-9+/=]+( .*)?)$")
-
-
-class Settings(BaseModel):
-    """Base of all settings: unknown keys are refused, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Guest(Settings):
@@ -291,6 +278,15 @@ class Lab(Settings):
     )
     foundation: Foundation = Foundation()
     platform: Platform = Platform()
+    policy: Annotated[tuple[LabRule, ...], LIST] = Field((), description="the lab's own rules over plans, besides labctl's")
+
+    @field_validator("policy")
+    @classmethod
+    def _ids(cls, value: tuple[LabRule, ...]) -> tuple[LabRule, ...]:
+        for rule, count in Counter(rule.id for rule in value).items():
+            if count > 1:
+                raise ValueError(f"the id {rule!r} is used {count} times; each rule needs one of its own")
+        return value
 
     @field_validator("operators")
     @classmethod

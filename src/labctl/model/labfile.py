@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Union, get_args, get_origin
@@ -95,6 +96,9 @@ def _sentence(item: Any, document: Any, filename: str) -> tuple[str, str, str]:
         return where, f"unknown key {path!r}", nearest(str(loc[-1]), _fields_at(loc[:-1]))
     if kind == "missing":
         return where, f"{path or 'the file'} is missing", ""
+    if kind == "literal_error":
+        known = re.findall(r"'([^']+)'", item["ctx"]["expected"])
+        return where, f"{path}: found {_kind(item['input'])}, allowed: {', '.join(known)}", nearest(str(item["input"]), known)
     message = item["msg"].removeprefix("Value error, ")
     if not loc or kind == "value_error":
         return where, f"{path}: {message}" if path else message, ""
@@ -118,6 +122,8 @@ def _line(document: Any, loc: Loc) -> int:
 def _fields_at(loc: Loc) -> list[str]:
     model: Any = Lab
     for part in loc:
+        if isinstance(part, int):
+            continue
         field = getattr(model, "model_fields", {}).get(part)
         if field is None:
             return []
@@ -128,4 +134,6 @@ def _fields_at(loc: Loc) -> list[str]:
 def _model_of(annotation: Any) -> Any:
     if get_origin(annotation) in (Union, types.UnionType):
         return next((a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)), None)
+    if get_origin(annotation) is tuple:
+        return get_args(annotation)[0]
     return annotation

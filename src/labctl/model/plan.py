@@ -23,6 +23,19 @@ class Action(StrEnum):
     NOTHING = "no-op"
 
 
+COUNTED = ("add", "change", "replace", "destroy", "import", "move", "forget")
+"""The words of `labctl plan --json` for what a plan does; rules in `lab.yaml` use the same."""
+
+_WORDS = {
+    Action.CREATE: "add",
+    Action.UPDATE: "change",
+    Action.REPLACE: "replace",
+    Action.DELETE: "destroy",
+    Action.FORGET: "forget",
+}
+_TAINTED = "replace_because_tainted"
+
+
 class StackStatus(StrEnum):
     """Where a stack stands after planning; the words of `labctl plan --json`."""
 
@@ -44,6 +57,7 @@ class ResourceChange:
         after_sensitive: Mirrors `after` in the same way.
         after_unknown: Mirrors `after`: True where the value is known after the apply only.
         replace_paths: The attributes that force a replacement.
+        reason: Why Terraform chose the action, as its `action_reason` says; "" where that is plain.
     """
 
     address: str
@@ -58,6 +72,18 @@ class ResourceChange:
     after_sensitive: Any = False
     after_unknown: Any = False
     replace_paths: tuple[tuple[str | int, ...], ...] = ()
+    reason: str = ""
+
+    @property
+    def tainted(self) -> bool:
+        """Whether it would be made anew only because it carries Terraform's mark of a creation that failed."""
+        return self.reason == _TAINTED
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What happens to it, in the words of `COUNTED`: an imported resource may be changed too."""
+        found = (_WORDS.get(self.action, ""), "import" if self.importing else "", "move" if self.moved_from else "")
+        return tuple(word for word in found if word)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +110,8 @@ class PlanSummary:
         return not self.changes and not self.outputs
 
     def counts(self) -> dict[str, int]:
-        """The counts of `labctl plan --json`: add, change, replace, destroy."""
-        return {
-            "add": self.count(Action.CREATE),
-            "change": self.count(Action.UPDATE),
-            "replace": self.count(Action.REPLACE),
-            "destroy": self.count(Action.DELETE),
-        }
+        """The counts of `labctl plan --json`, by the words of `COUNTED`, zeros too."""
+        return {word: sum(word in change.words for change in self.changes) for word in COUNTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +134,7 @@ class StackPlan:
 
     def as_dict(self) -> dict[str, Any]:
         """The entry in `labctl plan --json`."""
-        counts = self.summary.counts() if self.summary else dict.fromkeys(("add", "change", "replace", "destroy"), 0)
+        counts = self.summary.counts() if self.summary else dict.fromkeys(COUNTED, 0)
         return {
             "name": self.stack,
             "layer": self.layer,
@@ -159,6 +180,7 @@ def _change(item: Mapping[str, Any]) -> ResourceChange:
         after_sensitive=change.get("after_sensitive", False),
         after_unknown=change.get("after_unknown", False),
         replace_paths=tuple(tuple(path) for path in change.get("replace_paths", ())),
+        reason=item.get("action_reason", ""),
     )
 
 

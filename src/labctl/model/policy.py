@@ -1,26 +1,41 @@
-"""Rules over a plan, before anything is applied: pure decisions, each with an id, a sentence and a remedy."""
+"""Rules over a plan, before anything is applied: pure decisions, each with an id, a sentence and a remedy.
+
+labctl's own are here (`labctl.model.violation.RULES` lists them), a lab's in `labctl.model.labrules`. docs/policy.md has both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Collection, Iterable, Sequence
 
 from labctl.model.errors import UserError, nearest
 from labctl.model.inventory import Foreign
+from labctl.model.labrules import LabRule, lab_violations
 from labctl.model.plan import Action, PlanSummary, ResourceChange
+from labctl.model.violation import Violation
 
 VM = "proxmox_virtual_environment_vm"
 CONTAINER = "proxmox_virtual_environment_container"
 
+STATEFUL = frozenset(
+    {
+        VM,
+        CONTAINER,
+        "proxmox_virtual_environment_vm2",
+        "proxmox_vm",
+        "proxmox_virtual_environment_cloned_vm",
+        "proxmox_cloned_vm",
+        "proxmox_node_disk_zfs",
+        "proxmox_ceph_pool",
+    }
+)
+"""Types of bpg/proxmox 0.111.1 whose resources hold data that exists nowhere else.
 
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A rule that a plan breaks."""
-
-    rule: str
-    address: str
-    sentence: str
-    remedy: str
+Guests go with their disks (the provider passes `destroy-unreferenced-disks`), a ZFS or Ceph pool with all volumes in it.
+Left out is what can be made again from the description: images and snippets (URL and text are in the stack), firewall rules,
+mappings, users; a resource pool, which Proxmox refuses to delete while it has members (`PVE::API2::Pool`); and
+`proxmox_storage_*`, whose removal forgets the datastore and leaves what is on it.
+"""
 
 
 def guest_name(change: ResourceChange) -> str:
@@ -59,24 +74,29 @@ def foreign_guests(foreign: Sequence[Foreign]) -> list[Violation]:
     ]
 
 
-def protected_guests(plan: PlanSummary, protected: Sequence[str], allowed: Sequence[str]) -> list[Violation]:
-    """Rule `protected-guest`: a plan that deletes or replaces a protected guest needs consent by name."""
+def lost_data(plan: PlanSummary, protected: Collection[str], allowed: Collection[str]) -> list[Violation]:
+    """Rules `protected-guest`, `stateful-resource` and `tainted-guest`: data goes only with consent by name or address.
+
+    A tainted one is named as such: Terraform marks what it could not finish (a failed start or resize is enough, measured), and
+    would destroy a guest full of data for that.
+    """
     found = []
     for change in plan.changes:
         name = guest_name(change)
-        if name not in protected or change.action not in (Action.DELETE, Action.REPLACE):
+        if change.action not in (Action.DELETE, Action.REPLACE) or not (name in protected or change.type in STATEFUL):
             continue
-        if name in allowed or change.address in allowed:
+        if change.address in allowed or (name and name in allowed):
+            continue
+        consent = name if name in protected else change.address
+        called = f"guest {name!r}" if name else change.address
+        if change.tainted:
+            sentence = f"the plan destroys {called} with all its data and makes it anew, because it is tainted"
+            remedy = f"`labctl untaint {shlex.quote(consent)}` keeps it as it is."
+            found.append(Violation("tainted-guest", change.address, sentence, remedy, consent))
             continue
         verb = "destroys" if change.action is Action.DELETE else "destroys and makes anew"
-        found.append(
-            Violation(
-                "protected-guest",
-                change.address,
-                f"the plan {verb} guest {name!r} with all its data",
-                f"If that is what you want, add --allow-destroy {name}",
-            )
-        )
+        rule = "protected-guest" if name in protected else "stateful-resource"
+        found.append(Violation(rule, change.address, f"the plan {verb} {called} with all its data", "", consent))
     return found
 
 
@@ -101,40 +121,55 @@ def shrunk_disks(plan: PlanSummary) -> list[Violation]:
     return found
 
 
-def check_allowed(allowed: Sequence[str], known: Sequence[str]) -> None:
-    """Refuses a name in --allow-destroy that no guest of the lab has.
+def check_allowed(allowed: Iterable[str], names: Collection[str], addresses: Collection[str] | None = None) -> None:
+    """Refuses what --allow-destroy names and the lab does not have.
+
+    Args:
+        allowed: Guests' names and Terraform addresses; only an address has a dot.
+        names: The lab's guests.
+        addresses: The resources of all its stacks; None while they are not known.
 
     Raises:
-        UserError: A name is unknown; the nearest is offered.
+        UserError: One is unknown; the nearest is offered.
     """
-    for name in allowed:
-        if name not in known and "." not in name:
-            raise UserError(f"--allow-destroy {name}: the lab has no such guest", hint=nearest(name, known))
+    for one in allowed:
+        if "." not in one and one not in names:
+            raise UserError(f"--allow-destroy {one}: the lab has no such guest", hint=nearest(one, names))
+        if "." in one and addresses is not None and one not in addresses:
+            known = [address for address in addresses if STATEFUL & set(address.split("."))]
+            raise UserError(f"--allow-destroy {one}: no stack has such a resource", hint=nearest(one, [*names, *known]))
 
 
 def evaluate(
     plan: PlanSummary,
     *,
-    protected: Sequence[str],
-    allowed: Sequence[str],
+    protected: Collection[str],
+    allowed: Collection[str],
     foreign: Sequence[Foreign] = (),
+    rules: Iterable[LabRule] = (),
 ) -> list[Violation]:
-    """All violations of a plan, foreign guests first."""
-    return [*foreign_guests(foreign), *protected_guests(plan, protected, allowed), *shrunk_disks(plan)]
+    """All violations of a plan, foreign guests first, the lab's own rules last; some of these only warn."""
+    return [
+        *foreign_guests(foreign),
+        *lost_data(plan, protected, allowed),
+        *shrunk_disks(plan),
+        *lab_violations(plan, rules),
+    ]
 
 
-def refuse(stack: str, violations: Sequence[Violation]) -> None:
-    """Stops on the first violation and lists all.
+def refuse(stack: str, violations: Iterable[Violation]) -> None:
+    """Stops on the first violation that does not only warn, and lists all of these.
 
     Raises:
-        UserError: There is at least one violation.
+        UserError: There is at least one.
     """
-    if not violations:
+    stopping = [one for one in violations if not one.warns]
+    if not stopping:
         return
-    sentences = "\n".join(f"  [{v.rule}] {v.sentence}" for v in violations)
-    remedies = list(dict.fromkeys(v.remedy for v in violations))
-    consents = [v.remedy.rsplit(" ", 1)[1] for v in violations if v.rule == "protected-guest"]
-    if len(consents) == len(violations) > 1:
-        flags = " ".join(f"--allow-destroy {name}" for name in consents)
-        remedies = [f"If that is what you want, add {flags}"]
-    raise UserError(f"the plan is refused:\n{sentences}", where=stack, hint=" ".join(remedies))
+    sentences = "\n".join(f"  [{one.rule}] {one.sentence}" for one in stopping)
+    remedies = list(dict.fromkeys(one.remedy for one in stopping if one.remedy))
+    consents = dict.fromkeys(one.consent for one in stopping if one.consent)
+    if consents:
+        flags = " ".join(f"--allow-destroy {shlex.quote(consent)}" for consent in consents)
+        remedies.append(f"If the loss is what you want, add {flags}")
+    raise UserError(f"the plan is refused:\n{sentences}", where=stack, hint="\n".join(remedies))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from labctl.model.errors import AdapterError
@@ -20,6 +20,11 @@ def state_key(stack: str) -> str:
     return f"state/{stack}/terraform.tfstate"
 
 
+def lock_key(stack: str) -> str:
+    """The object that is there while a stack's state is locked (Terraform's S3 backend with `use_lockfile`)."""
+    return f"{state_key(stack)}.tflock"
+
+
 @dataclass(frozen=True, slots=True)
 class StackState:
     """What a stack's state says.
@@ -30,6 +35,8 @@ class StackState:
         vmids: VMIDs of the guests in it.
         resources: Number of managed resources.
         tainted: Addresses of tainted resources.
+        addresses: Addresses of all managed resources.
+        guests: Name on the hypervisor of each guest in it, by address.
     """
 
     serial: int = -1
@@ -37,6 +44,8 @@ class StackState:
     vmids: frozenset[int] = frozenset()
     resources: int = 0
     tainted: tuple[str, ...] = ()
+    addresses: frozenset[str] = frozenset()
+    guests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def deployed(self) -> bool:
@@ -62,7 +71,13 @@ def parse_state(text: str | bytes | None, where: str) -> StackState:
             outputs={name: item["value"] for name, item in document.get("outputs", {}).items()},
             vmids=frozenset(_vmids(managed)),
             resources=len(managed),
-            tainted=tuple(f"{r['type']}.{r['name']}" for r in managed for i in r["instances"] if i.get("status") == "tainted"),
+            tainted=tuple(address for address, _, instance in _instances(managed) if instance.get("status") == "tainted"),
+            addresses=frozenset(address for address, _, _ in _instances(managed)),
+            guests={
+                address: str(instance.get("attributes", {}).get("name") or resource["name"])
+                for address, resource, instance in _instances(managed)
+                if resource["type"] in _GUESTS
+            },
         )
     except (ValueError, KeyError, TypeError) as error:
         raise AdapterError(
@@ -70,6 +85,16 @@ def parse_state(text: str | bytes | None, where: str) -> StackState:
             where=where,
             hint="Restore the file from its backup (*.backup).",
         ) from error
+
+
+def _instances(managed: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Each instance with its address, as Terraform writes it, and its resource."""
+    for resource in managed:
+        module = f"{resource['module']}." if resource.get("module") else ""
+        for instance in resource["instances"]:
+            # A key is a number under `count`, a string under `for_each`, and JSON writes both as addresses do.
+            key = f"[{json.dumps(instance['index_key'])}]" if "index_key" in instance else ""
+            yield f"{module}{resource['type']}.{resource['name']}{key}", resource, instance
 
 
 def _vmids(managed: list[dict[str, Any]]) -> list[int]:

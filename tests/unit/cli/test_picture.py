@@ -91,3 +91,18 @@ def test_colours_stand_around_the_text_and_do_not_count_as_width() -> None:
     import re
 
     assert [re.sub(r"<[a-z/]*>", "", line) for line in painted] == plain
+
+
+def test_what_the_sign_does_not_say_stands_beside_it() -> None:
+    imported = item("terraform_data", "a", "no-op", importing={"id": "7"})
+    moved = item("terraform_data", "b", "no-op") | {"previous_address": "terraform_data.old"}
+    tainted = item("terraform_data", "c", "delete", "create") | {"action_reason": "replace_because_tainted"}
+    changes = [imported, moved, tainted, item("terraform_data", "d", "forget")]
+    summary = parse_plan("platform", {"resource_changes": changes})
+    assert picture([StackPlan("platform", "platform", StackStatus.CHANGES, summary)], 120) == [
+        "platform: changes (1 to replace, 1 to import, 1 to move, 1 to forget)",
+        "  . terraform_data.a (import)",
+        "  . terraform_data.b (was terraform_data.old)",
+        "  ± terraform_data.c (tainted)",
+        "  . terraform_data.d (forgotten: it stays, and Terraform lets go of it)",
+    ]

@@ -122,7 +122,7 @@ def test_a_copy_that_leaves_the_process_has_no_value() -> None:
 
 
 def test_a_traceback_with_local_variables_shows_nothing(paths: LabPaths) -> None:
-    def fail(holder: Run) -> None:
+    def fail(holder: LabRun) -> None:
         kept = (holder, holder.target, holder.session)
         raise ValueError(f"{kept[1]} and {holder.target.token}")
 

@@ -71,7 +71,28 @@ def test_a_state_is_read_without_a_process() -> None:
     assert (found.serial, found.outputs, found.vmids, found.resources) == (3, {"node": "pve"}, frozenset({102}), 1)
     assert found.tainted == ("proxmox_virtual_environment_vm.vault",)
     assert found.deployed
+    assert found.guests == {"proxmox_virtual_environment_vm.vault": "vault"}
     assert not parse_state(None, "foundation").deployed
+
+
+def test_addresses_are_those_that_terraform_takes() -> None:
+    def resource(kind: str, name: str, *instances: dict[str, object], **more: str) -> dict[str, object]:
+        return {"mode": "managed", "type": kind, "name": name, "instances": list(instances), **more}
+
+    vm = "proxmox_virtual_environment_vm"
+    text = state(
+        resources=[
+            resource("a", "plain", {}),
+            resource("a", "counted", {"index_key": 0}, {"index_key": 1, "status": "tainted"}),
+            resource(vm, "each", {"index_key": 'x"y', "attributes": {"name": "gitlab"}}, module="module.inner[0]"),
+            resource("a", "gone"),
+        ]
+    )
+    found = parse_state(text, "foundation")
+    each = f'module.inner[0].{vm}.each["x\\"y"]'
+    assert found.addresses == {"a.plain", "a.counted[0]", "a.counted[1]", each}
+    assert found.tainted == ("a.counted[1]",)
+    assert found.guests == {each: "gitlab"}
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"version": 3}', state(serial="x")])

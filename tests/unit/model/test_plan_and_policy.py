@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from labctl.engine.planning import counts_text, describe
 from labctl.model.errors import UserError
 from labctl.model.inventory import Foreign
 from labctl.model.plan import Action, StackPlan, StackStatus, parse_plan
-from labctl.model.policy import VM, check_allowed, evaluate, planned_vmids, refuse
+from labctl.model.policy import CONTAINER, VM, check_allowed, evaluate, planned_vmids, refuse
 from labctl.model.scope import beyond
 
 
@@ -45,8 +46,18 @@ def test_counts_leave_out_what_stays_and_data_sources() -> None:
         item("a.f", "no-op"),
         data,
     )
-    assert summary.counts() == {"add": 1, "change": 1, "replace": 2, "destroy": 1}
+    assert summary.counts() == {"add": 1, "change": 1, "replace": 2, "destroy": 1, "import": 0, "move": 0, "forget": 0}
     assert len(summary.changes) == 5
+
+
+def test_what_is_imported_moved_and_forgotten_is_counted_too() -> None:
+    imported, moved = item("a.a", "update"), item("a.c", "no-op") | {"previous_address": "a.b"}
+    imported["change"]["importing"] = {"id": "7"}
+    summary = plan(imported, moved, item("a.d", "forget"))
+    assert {word: n for word, n in summary.counts().items() if n} == {"change": 1, "import": 1, "move": 1, "forget": 1}
+    assert StackPlan("platform", "platform", StackStatus.ERROR).as_dict()["import"] == 0
+    assert counts_text(summary) == "~1 ←1 →1 .1"
+    assert describe(summary) == " (1 to change, 1 to import, 1 to move, 1 to forget)"
 
 
 def test_a_plan_with_only_an_output_is_not_empty() -> None:
@@ -72,8 +83,65 @@ def test_a_protected_guest_needs_consent_by_name(actions: tuple[str, ...], word:
     assert "--allow-destroy gitlab" in caught.value.hint
     assert evaluate(summary, protected=["gitlab"], allowed=["gitlab"]) == []
     assert evaluate(summary, protected=["gitlab"], allowed=[f"{VM}.gitlab"]) == []
-    assert evaluate(summary, protected=["vault"], allowed=[]) == []
     assert len(evaluate(summary, protected=["gitlab"], allowed=["vault"])) == 1
+
+
+def rules_of(*items: dict[str, Any], protected: tuple[str, ...] = (), allowed: tuple[str, ...] = ()) -> list[str]:
+    return [one.rule for one in evaluate(plan(*items), protected=protected, allowed=allowed)]
+
+
+POOL, IMAGE, ZFS = "proxmox_virtual_environment_pool", "proxmox_download_file", "proxmox_node_disk_zfs"
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (vm("old", "delete"), ["stateful-resource"]),
+        (vm("old", "delete", "create"), ["stateful-resource"]),
+        (vm("old", "forget"), []),
+        (item(f"{CONTAINER}.proxy", "delete", kind=CONTAINER, before={}), ["stateful-resource"]),
+        (item(f"{ZFS}.tank", "create", "delete", kind=ZFS, before={}), ["stateful-resource"]),
+        (item(f"{ZFS}.tank", "update", kind=ZFS, before={}), []),
+        (item(f"{IMAGE}.image", "delete", "create", kind=IMAGE, before={}), []),
+        (item(f"{POOL}.lab", "delete", kind=POOL, before={}), []),
+    ],
+    ids=lambda value: value["address"] + "-" + "-".join(value["change"]["actions"]) if isinstance(value, dict) else None,
+)
+def test_what_holds_data_needs_consent_by_address(change: dict[str, Any], found: list[str]) -> None:
+    assert rules_of(change) == found
+    assert rules_of(change, allowed=(change["address"],)) == []
+    if found:
+        with pytest.raises(UserError) as caught:
+            refuse("platform", evaluate(plan(change), protected=[], allowed=[]))
+        assert f"--allow-destroy {change['address']}" in caught.value.hint
+
+
+def test_an_address_is_quoted_for_the_shell() -> None:
+    with pytest.raises(UserError) as caught:
+        refuse("apps", evaluate(plan(item(f'{ZFS}.a["x"]', "delete", kind=ZFS)), protected=[], allowed=[]))
+    assert f"--allow-destroy '{ZFS}.a[\"x\"]'" in caught.value.hint
+
+
+TAINTED = {"action_reason": "replace_because_tainted"}
+
+
+def test_a_tainted_guest_is_named_as_such_and_untaint_comes_first() -> None:
+    change = vm("gitlab", "delete", "create") | TAINTED
+    (violation,) = evaluate(plan(change), protected=["gitlab"], allowed=[])
+    assert violation.rule == "tainted-guest"
+    assert "because it is tainted" in violation.sentence
+    with pytest.raises(UserError) as caught:
+        refuse("platform", [violation])
+    assert caught.value.hint.index("labctl untaint gitlab") < caught.value.hint.index("--allow-destroy gitlab")
+    assert rules_of(change, protected=("gitlab",), allowed=("gitlab",)) == []
+    # The reason must be the taint: another one makes it an ordinary replacement.
+    other = change | {"action_reason": "replace_because_cannot_update"}
+    assert rules_of(other, protected=("gitlab",)) == ["protected-guest"]
+    # Outside the lab's guests it is called by its address.
+    (outside,) = evaluate(plan(change), protected=[], allowed=[])
+    assert f"labctl untaint {VM}.gitlab" in outside.remedy
+    # What holds no data may be made anew.
+    assert rules_of(item(f"{IMAGE}.image", "delete", "create", kind=IMAGE) | TAINTED) == []
 
 
 def test_all_consents_are_asked_for_at_once() -> None:
@@ -100,6 +168,17 @@ def test_consent_to_an_unknown_guest_is_answered_with_the_nearest() -> None:
     with pytest.raises(UserError) as caught:
         check_allowed(["gitlib"], ["gitlab", "docker"])
     assert "Did you mean 'gitlab'?" in caught.value.hint
+
+
+def test_consent_to_an_unknown_address_is_answered_with_the_nearest_that_holds_data() -> None:
+    addresses = [f"{VM}.gitlab", f"{VM}.docker", f"{IMAGE}.image", f"module.a.{ZFS}.tank[0]"]
+    check_allowed([f"{VM}.gitlab", f"{IMAGE}.image", "gitlab"], ["gitlab"], addresses)
+    check_allowed([f"{VM}.gitlib"], ["gitlab"])
+    with pytest.raises(UserError) as caught:
+        check_allowed([f"{VM}.gitlib"], ["gitlab"], addresses)
+    assert f"Did you mean '{VM}.gitlab'?" in caught.value.hint
+    assert f"module.a.{ZFS}.tank[0]" in caught.value.hint
+    assert IMAGE not in caught.value.hint
 
 
 def shown(status: StackStatus, *items: dict[str, Any]) -> StackPlan:

@@ -170,6 +170,8 @@ def test_one_whose_pid_nobody_could_write_down_is_found(tmp_path: Path) -> None:
     finally:
         os.killpg(other.pid, signal.SIGKILL)
         other.wait()
+    # Its own child, if it had just forked one, takes a moment longer.
+    _until(lambda: running_child(record) is None)
     assert [one.command for one in dead_children(record)] == ["apply"]
 
 

@@ -125,3 +125,9 @@ def test_a_held_lock_is_on_the_error() -> None:
     error = TerraformError("platform", _failed(_diagnostic(CASES[0])))
     assert error.lock is not None
     assert error.lock.who == "root@lab.example.com"
+
+
+def test_a_locked_state_names_the_command_for_its_stack() -> None:
+    error = TerraformError("platform", _failed(_diagnostic(CASES[1])))
+    assert f"`labctl unlock platform --id {error.lock.id if error.lock else ''}`" in error.hint
+    assert "force-unlock" not in error.hint

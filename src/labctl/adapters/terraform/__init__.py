@@ -26,7 +26,9 @@ from labctl.adapters.terraform.provider_spec import BPG_PROXMOX, ProviderSpec
 from labctl.adapters.terraform.records import RECORD_NAME, ChildRecord, dead_children, forget_dead, running_child
 from labctl.adapters.terraform.remedies import Remedy, explain
 from labctl.adapters.terraform.result import CommandResult
+from labctl.adapters.terraform.statelock import FileLock, file_lock, lock_from_json
 from labctl.adapters.terraform.terraform import OutputValue, PlanOutcome, Terraform
+from labctl.adapters.terraform.transient import Passing, is_transient, passing_faults
 
 __all__ = [
     "BPG_PROXMOX",
@@ -40,6 +42,7 @@ __all__ = [
     "Diagnostic",
     "Engine",
     "Event",
+    "FileLock",
     "LockEntry",
     "LockInfo",
     "Log",
@@ -47,6 +50,7 @@ __all__ = [
     "OutputChange",
     "OutputValue",
     "Outputs",
+    "Passing",
     "PlanOutcome",
     "PlannedChange",
     "ProviderSpec",
@@ -60,10 +64,14 @@ __all__ = [
     "dead_children",
     "ensure_provider",
     "explain",
+    "file_lock",
     "find_engine",
     "find_provider",
     "forget_dead",
+    "is_transient",
+    "lock_from_json",
     "package_hash",
+    "passing_faults",
     "running_child",
     "this_platform",
     "write_cli_config",

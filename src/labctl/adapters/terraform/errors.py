@@ -39,7 +39,7 @@ class TerraformError(AdapterError):
 
     def __init__(self, stack: str, result: CommandResult) -> None:
         first = weightiest(result.diagnostics) or _silent(result)
-        remedy = explain(first)
+        remedy = explain(first, stack)
         others = len({error.text for error in result.errors if error.summary != "execution halted"}) - 1
         more = f" (and {others} more)" if others > 0 else ""
         sentence = remedy.sentence if remedy else _own_words(first)

@@ -266,7 +266,7 @@ RULES: tuple[Rule, ...] = (
         "state-lock-unknown",
         r"Error (?:acquiring|releasing) the state lock(?:.*?Error message: (?P<reason>[^\n]+))?",
         "The state cannot be locked: {reason}.",
-        "Another run may have ended just now: run the command again. If it stays, look at the lock file beside the state.",
+        "Another run may have ended just now: run the command again. If it stays, `labctl unlock {stack}` shows a lab's lock.",
     ),
     _rule(
         "interrupted",
@@ -279,27 +279,28 @@ RULES: tuple[Rule, ...] = (
 _FALLBACK = {"endpoint": "the server", "bucket": "its name is in the stack's backend", "host": "", "reason": "no reason given"}
 
 
-def explain(diagnostic: Diagnostic) -> Remedy | None:
-    """The remedy for a diagnostic, None when no rule knows it."""
+def explain(diagnostic: Diagnostic, stack: str = "STACK") -> Remedy | None:
+    """The remedy for a diagnostic, None when no rule knows it. `stack` is the stack's name, for commands in the hint."""
     text = diagnostic.text
     lock = lock_info(text)
     if lock:
-        return _locked(lock)
+        return _locked(lock, stack)
     # Without a holder, "Error acquiring the state lock" only wraps the cause: a full disk, a store that does not answer.
     for rule in RULES:
         match = rule.pattern.search(text)
         if match:
             words = {name: (value or _FALLBACK.get(name, "")).strip(" .") for name, value in match.groupdict().items()}
-            return Remedy(rule.id, rule.sentence.format_map(words), rule.hint.format_map(words))
+            return Remedy(rule.id, rule.sentence.format_map(words), rule.hint.format_map(words | {"stack": stack}))
     return None
 
 
-def _locked(lock: LockInfo) -> Remedy:
+def _locked(lock: LockInfo, stack: str) -> Remedy:
     since = f" since {lock.created}" if lock.created else ""
     return Remedy(
         "state-locked",
         f"The state is locked by {lock.who or 'somebody'}{since} (operation {lock.operation or 'unknown'}, lock {lock.id}).",
-        f"Wait for that run to end. Only if it is certainly dead: `terraform force-unlock {lock.id}` in the stack's work folder.",
+        f"Wait for that run to end. Only if it is certainly dead, break its lock; for a stack of a lab: "
+        f"`labctl unlock {stack} --id {lock.id}`.",
     )
 
 
