@@ -6,15 +6,15 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from labctl.model.reportformats import counts_words
+
 if TYPE_CHECKING:
     from labctl.engine.status import Endpoint
-
-_WORDS = {"add": "added", "change": "changed", "replace": "replaced", "destroy": "destroyed"}
 
 
 def counts_text(stack: Mapping[str, Any]) -> str:
     """` (8 added, 1 changed)` from a stack's entry in the report; empty where nothing was done."""
-    counts = ", ".join(f"{stack[name]} {word}" for name, word in _WORDS.items() if stack.get(name))
+    counts = counts_words(stack)
     return f" ({counts})" if counts else ""
 
 

@@ -1,0 +1,154 @@
+"""A run's report as Markdown, for a merge request or a chat, and as JUnit XML, for a CI's test view. Pure."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+
+from labctl.model.report import (
+    BLOCKED,
+    CUT_OFF,
+    FAILED,
+    INTERRUPTED,
+    NOT_STARTED,
+    RUNNING,
+    RunReport,
+    StackResult,
+    critical_path,
+)
+
+COUNT_WORDS = {"add": "added", "change": "changed", "replace": "replaced", "destroy": "destroyed"}
+
+_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 has no way to write, section 2.2."""
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#~$&!])")
+
+
+def duration(seconds: float) -> str:
+    """`4.2 s`, `3 min 05 s`, `2 h 07 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def moment(began: str) -> str:
+    """`2026-01-31 08:15:00` from an ISO time."""
+    return began[:19].replace("T", " ")
+
+
+def counts_words(counts: Mapping[str, int]) -> str:
+    """`8 added, 1 changed`; empty where there is nothing."""
+    return ", ".join(f"{counts[name]} {word}" for name, word in COUNT_WORDS.items() if counts.get(name))
+
+
+def why(stack: StackResult) -> str:
+    """The reason in one line, with the stack to blame where the reason does not name it."""
+    reason = " ".join(stack.reason.split())
+    if stack.blame and stack.blame not in reason:
+        return f"{stack.blame} failed{': ' + reason if reason else ''}"
+    return reason
+
+
+def as_markdown(report: RunReport) -> str:
+    """The report as Markdown (GitHub's and GitLab's)."""
+    began = f"began {_plain(moment(report.began))} UTC"
+    lines = [
+        f"# labctl {_plain(report.command)}: {_plain(report.result)}",
+        "",
+        f"Lab {_plain(report.lab)}, run {_plain(report.id)}, {began}, took {duration(report.seconds)}.",
+    ]
+    if report.error:
+        lines += ["", f"> **Error:** {_plain(report.error)}"]
+        lines += [">", f"> {_plain(report.hint)}"] if report.hint else []
+    if report.stacks:
+        lines += ["", "| stack | layer | result | resources | took | why |", "|---|---|---|---|--:|---|"]
+        lines += [_row(stack) for stack in report.stacks]
+    path = critical_path(report)
+    if path:
+        lines += ["", "## What the time went into", ""]
+        for number, step in enumerate(path, 1):
+            waited = f", after {duration(step.waited_s)} {_waiting(number)}" if step.waited_s >= 0.05 else ""
+            lines.append(f"{number}. {_plain(step.name)}: {duration(step.seconds)}{waited}")
+    if report.steps:
+        lines += ["", "## Steps", "", *(f"- {_plain(step)}" for step in report.steps)]
+    return "\n".join(lines) + "\n"
+
+
+def _waiting(number: int) -> str:
+    return "of preparing and planning" if number == 1 else "of waiting"
+
+
+def _row(stack: StackResult) -> str:
+    took = duration(stack.seconds) if stack.seconds is not None else ""
+    cells = (_plain(stack.name), _plain(stack.layer), _plain(stack.result), counts_words(stack.counts), took, _plain(why(stack)))
+    return f"| {' | '.join(cells)} |"
+
+
+def _plain(text: str) -> str:
+    """`text` in one line in which Markdown finds nothing to render."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(_legible(text).split()))
+
+
+def as_junit(report: RunReport) -> str:
+    """The report as JUnit XML: a layer is a test suite, a stack a test case.
+
+    A stack that failed is a failure, an interrupted one an error, one that did not start is skipped. Where the run itself failed
+    and no stack can tell, a case of its own says so: a CI must not take it for a good one.
+    """
+    root = ET.Element("testsuites", name=_legible(f"labctl {report.command}"), time=f"{report.seconds:.3f}")
+    for layer in dict.fromkeys(stack.layer for stack in report.stacks):
+        suite = _suite(root, layer, report)
+        for stack in report.stacks:
+            if stack.layer == layer:
+                _case(suite, stack, report)
+    silent = not any(stack.result in (FAILED, INTERRUPTED) for stack in report.stacks)
+    if silent and report.result in (FAILED, INTERRUPTED, CUT_OFF):
+        suite = _suite(root, "run", report)
+        case = ET.SubElement(suite, "testcase", name=_legible(report.command), classname=_legible(report.lab), time="0.000")
+        _verdict(case, "failure", report.result, f"{report.error or report.result}\n{report.hint}".strip())
+    for suite in root:
+        suite.set("time", f"{sum(float(case.get('time', '0')) for case in suite):.3f}")
+    for counted in (root, *root):
+        for kind in ("testcase", "failure", "error", "skipped"):
+            counted.set(_TOTALS[kind], str(len(list(counted.iter(kind)))))
+    ET.indent(root)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
+
+
+_TOTALS = {"testcase": "tests", "failure": "failures", "error": "errors", "skipped": "skipped"}
+
+
+def _suite(root: ET.Element, name: str, report: RunReport) -> ET.Element:
+    return ET.SubElement(root, "testsuite", name=_legible(name), timestamp=_legible(report.began))
+
+
+def _case(suite: ET.Element, stack: StackResult, report: RunReport) -> None:
+    case = ET.SubElement(
+        suite,
+        "testcase",
+        name=_legible(stack.name),
+        classname=_legible(f"{report.lab}.{stack.layer}"),
+        time=f"{stack.seconds or 0.0:.3f}",
+    )
+    if stack.result == FAILED:
+        _verdict(case, "failure", why(stack) or report.error or FAILED, f"{stack.reason or report.error}\n{report.hint}".strip())
+    elif stack.result == INTERRUPTED:
+        _verdict(case, "error", why(stack) or INTERRUPTED, stack.reason)
+    elif stack.result in (BLOCKED, NOT_STARTED, RUNNING):
+        _verdict(case, "skipped", why(stack) or stack.result, "")
+
+
+def _verdict(case: ET.Element, kind: str, message: str, text: str) -> None:
+    found = ET.SubElement(case, kind, message=_legible(message))
+    if kind != "skipped":
+        found.set("type", kind)
+        found.text = _legible(text)
+
+
+def _legible(text: str) -> str:
+    """`text` without characters that XML cannot hold; a mark stands where one was."""
+    return _FORBIDDEN.sub("\ufffd", text)
