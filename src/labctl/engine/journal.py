@@ -19,8 +19,10 @@ from typing import IO, Any
 from labctl.engine.events import Event
 from labctl.engine.paths import LabPaths, cannot_write
 from labctl.model.errors import UserError
+from labctl.model.lab import MOST_RUNS
+from labctl.model.leftovers import in_doubt, unfinished
 
-KEEP_RUNS = 50
+EVENTS = "events.jsonl"
 PLAN_SUFFIX = ".tfplan"
 _DURABLE = frozenset({"run", "stage", "stack", "plan", "report"})
 
@@ -28,22 +30,27 @@ _DURABLE = frozenset({"run", "stage", "stack", "plan", "report"})
 class Journal:
     """Append-only event log of one run; forced to disk where a stage begins or ends.
 
+    Args:
+        paths: The lab's folders.
+        command: What runs.
+        keep: How many runs to keep, this one among them.
+
     Attributes:
         run_id: UTC time and four random letters, sortable.
         folder: `runs/<id>/`; saved plans lie here too.
     """
 
-    def __init__(self, paths: LabPaths, command: str) -> None:
+    def __init__(self, paths: LabPaths, command: str, keep: int = MOST_RUNS) -> None:
         self.run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(2)
         self.folder = paths.runs / self.run_id
         self._lock = threading.Lock()
         self._started = time.monotonic()
         try:
             self.folder.mkdir(mode=0o700, parents=True)
-            self._file: IO[str] = (self.folder / "events.jsonl").open("a", encoding="utf-8")
+            self._file: IO[str] = (self.folder / EVENTS).open("a", encoding="utf-8")
         except OSError as error:
             raise cannot_write(self.folder, error) from error
-        _prune(paths.runs)
+        _prune(paths.runs, self.run_id, keep)
         # Whoever holds the lab's lock is alone: saved plans that lie here are those of a run that was killed.
         _remove_plans(paths.runs)
         self.write(Event("run", fields={"id": self.run_id, "command": command, "pid": os.getpid(), "host": socket.gethostname()}))
@@ -70,9 +77,16 @@ class Journal:
         _remove_plans(self.folder.parent)
 
 
-def _prune(runs: Path) -> None:
-    for old in sorted(path for path in runs.iterdir() if path.is_dir())[:-KEEP_RUNS]:
-        shutil.rmtree(old, ignore_errors=True)
+def _prune(runs: Path, own: str, keep: int) -> None:
+    """Removes the oldest runs, but none by which a later run proves that what a cut-off one left is the lab's own."""
+    # The run itself is left out: within one second, ids do not tell which run is the newer.
+    others = sorted((path for path in runs.iterdir() if path.is_dir() and path.name != own), reverse=True)
+    old, too_old = others[keep - 1 :], others[MOST_RUNS - 1 :]
+    stacks = {stack for folder in old for stack in in_doubt(_events(folder / EVENTS))}
+    needed = {run for stack in stacks for run in unfinished(journals(runs), stack).runs}
+    for folder in old:
+        if folder.name not in needed or folder in too_old:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_plans(runs: Path) -> None:
@@ -89,7 +103,7 @@ def journals(runs: Path, but: str = "") -> Iterator[tuple[str, list[dict[str, An
     """
     for folder in sorted((path for path in runs.iterdir() if path.is_dir()), reverse=True):
         if folder.name != but:
-            yield folder.name, _events(folder / "events.jsonl")
+            yield folder.name, _events(folder / EVENTS)
 
 
 def _events(file: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ def starting(command: str, lab_file: Path | None, options: Options, view: Sink) 
     found = open_lab(lab_file)
     found.paths.create()
     with private_files(), lab_lock(found.paths, command):
-        journal = Journal(found.paths, command)
+        journal = Journal(found.paths, command, found.lab.runs.keep)
         run: Run | None = None
 
         def say(text: str) -> None:

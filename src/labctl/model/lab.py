@@ -29,6 +29,7 @@ LIST = BeforeValidator(_as_tuple)
 VmId = Annotated[int, Field(ge=100, le=999_999_999)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
+MOST_RUNS = 1000
 SANDBOX_NETWORK = IPv4Network("127.86.0.0/24")
 OPERATOR_KEY = re.compile(r"^(age1[0-9a-z]{58}|ssh-(ed25519|rsa) [A-Za-z0-9+/=]+( .*)?)$")
 
@@ -253,6 +254,12 @@ class Network(Settings):
         return tuple(str(IPv4Address(v)) for v in value)
 
 
+class Runs(Settings):
+    """What is kept of runs, in `.labctl/<lab>/runs/`."""
+
+    keep: int = Field(50, ge=1, le=MOST_RUNS, description="the newest runs to keep, with their journals and reports")
+
+
 @dataclass(frozen=True, slots=True)
 class GuestSpec:
     """A guest with everything resolved.
@@ -291,6 +298,7 @@ class Lab(Settings):
     )
     foundation: Foundation = Foundation()
     platform: Platform = Platform()
+    runs: Runs = Runs()
 
     @field_validator("operators")
     @classmethod
