@@ -40,7 +40,7 @@ class StackResult:
         counts: Resources by what is done to them: `add`, `change`, `replace`, `destroy`.
         began_s: When work on it began after the picture was confirmed, in seconds from the run's start; None: never.
         ended_s: When that ended.
-        phases: Seconds by name: `plan`, `apply`, `steps`, `wait`.
+        phases: What the time from begin to end went into, seconds by name: `plan`, `apply`, `steps`, `wait`.
     """
 
     name: str

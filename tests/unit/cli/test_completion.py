@@ -51,5 +51,15 @@ def test_names_of_the_lab_are_offered(tmp_path: Path, line: str, wanted: set[str
     assert not (tmp_path / ".labctl").exists()
 
 
+def test_runs_that_are_kept_are_offered(tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text(LAB)
+    for run_id in ("20260131T081500Z-ab12", "20260201T081500Z-cd34"):
+        folder = tmp_path / ".labctl" / "shell" / "runs" / run_id
+        folder.mkdir(parents=True)
+        (folder / "events.jsonl").touch()
+    assert offered(tmp_path, "labctl runs 202601") == ["20260131T081500Z-ab12"]
+    assert set(offered(tmp_path, "labctl runs ab12 --format ")) == {"markdown", "junit"}
+
+
 def test_without_a_lab_there_is_nothing_to_offer_and_no_error(tmp_path: Path) -> None:
     assert offered(tmp_path, "labctl render ") == []

@@ -124,10 +124,10 @@ def test_characters_that_xml_cannot_hold_are_marked() -> None:
     [
         (0.04, "0.0 s"),
         (59.94, "59.9 s"),
-        (59.96, "1 min 00 s"),
-        (65.4, "1 min 05 s"),
-        (3599.6, "1 h 00 min"),
-        (7265, "2 h 01 min"),
+        (59.96, "1m 00s"),
+        (65.4, "1m 05s"),
+        (3599.6, "1h 00m"),
+        (7265, "2h 01m"),
     ],
 )
 def test_durations(seconds: float, text: str) -> None:
