@@ -7,7 +7,7 @@ Terraform, the target or secrets.
 
 from __future__ import annotations
 
-from labctl.synth.manifest import Stack, Synthesis, read_manifest
+from labctl.synth.manifest import MANIFEST, Stack, Synthesis, read_manifest
 from labctl.synth.synthesis import synthesise
 
-__all__ = ["Stack", "Synthesis", "read_manifest", "synthesise"]
+__all__ = ["MANIFEST", "Stack", "Synthesis", "read_manifest", "synthesise"]
