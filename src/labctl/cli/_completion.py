@@ -62,6 +62,13 @@ def report_formats() -> list[str]:
     return list(FORMATS)
 
 
+def drawing_formats() -> list[str]:
+    """What the graph can be drawn as."""
+    from labctl.engine.graph import FORMATS
+
+    return list(FORMATS)
+
+
 def _of_lab(context: typer.Context, names: Callable[[Lab], list[str]]) -> list[str]:
     return _of_open_lab(context, lambda found: names(found.lab))
 

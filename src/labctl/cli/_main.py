@@ -24,6 +24,7 @@ COMMANDS = {
     "down": "Destroy layers, and what depends on them.",
     "status": "Show where the lab stands.",
     "output": "Print a layer's outputs.",
+    "graph": "Draw the stacks, what each needs, and whether it is deployed.",
     "runs": "List the runs that are kept, or show one.",
     "render": "Print a guest's cloud-init.",
     "secrets": "List, seed and read the lab's secrets.",

@@ -40,6 +40,7 @@ def offered(folder: Path, line: str) -> list[str]:
         ("labctl up --layer ", {"foundation", "platform"}),
         ("labctl down --allow-destroy g", {"gitlab"}),
         ("labctl render ", {"vault", "store", "gitlab", "docker"}),
+        ("labctl graph --format ", {"text", "mermaid", "dot", "svg"}),
         ("labctl output f", {"foundation"}),
         ("labctl output platform git", {"gitlab_url"}),
         ("labctl secrets get gitlab/", {"gitlab/root", "gitlab/runner"}),
