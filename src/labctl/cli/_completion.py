@@ -1,4 +1,4 @@
-"""What the shell offers: names of layers, stacks, guests, outputs and secrets.
+"""What the shell offers: names of layers, stacks, guests, outputs, secrets and runs.
 
 From the description alone: nothing is asked or started, and no secret is read.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from labctl.engine.lab import OpenLab
     from labctl.model.lab import Lab
 
 
@@ -61,12 +62,37 @@ def secret_paths(context: typer.Context) -> list[str]:
     return _of_lab(context, paths)
 
 
+def run_ids(context: typer.Context) -> list[str]:
+    """The runs that are kept."""
+    from labctl.engine.runs import run_ids as kept
+
+    return _of_open_lab(context, lambda found: list(kept(found.paths)))
+
+
+def report_formats() -> list[str]:
+    """What a run's report can be written as."""
+    from labctl.model.reportformats import FORMATS
+
+    return list(FORMATS)
+
+
+def drawing_formats() -> list[str]:
+    """What the graph can be drawn as."""
+    from labctl.engine.graph import FORMATS
+
+    return list(FORMATS)
+
+
 def _of_lab(context: typer.Context, names: Callable[[Lab], list[str]]) -> list[str]:
+    return _of_open_lab(context, lambda found: names(found.lab))
+
+
+def _of_open_lab(context: typer.Context, names: Callable[[OpenLab], list[str]]) -> list[str]:
     from labctl.engine.lab import open_lab
     from labctl.model.errors import LabError
 
     try:
-        return names(open_lab(_lab_file(context)).lab)
+        return names(open_lab(_lab_file(context)))
     except LabError:
         # A shell that completes has no place for an error; the command itself will tell it.
         return []

@@ -24,6 +24,8 @@ COMMANDS = {
     "down": "Destroy layers, and what depends on them.",
     "status": "Show where the lab stands.",
     "output": "Print a layer's outputs.",
+    "graph": "Draw the stacks, what each needs, and whether it is deployed.",
+    "runs": "List the runs that are kept, or show one.",
     "render": "Print a guest's cloud-init.",
     "untaint": "Keep a guest that Terraform would destroy and make anew.",
     "unlock": "Show the lock on a stack's state, or break it.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from labctl.cli._completion import guest_names, layer_names, stack_names
 from labctl.cli._errors import wants_json
+from labctl.model.errors import UserError, nearest
 
 LabOption = Annotated[
     Path | None,
@@ -59,3 +61,13 @@ ParallelismOption = Annotated[
 FailFastOption = Annotated[bool, typer.Option("--fail-fast", help="Start nothing new once a stack has failed.")]
 SynthOption = Annotated[bool, typer.Option("--synth", help="Synthesise even if nothing seems to have changed.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings, errors and the result.")]
+
+
+def one_of(what: str, name: str, known: Collection[str]) -> None:
+    """Refuses a name that is none of the known ones.
+
+    Raises:
+        UserError: It names the nearest.
+    """
+    if name not in known:
+        raise UserError(f"there is no {what} {name!r}", hint=nearest(name, known))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -19,14 +20,23 @@ from typing import IO, Any
 from labctl.engine.events import Event
 from labctl.engine.paths import RunPaths, cannot_write
 from labctl.model.errors import UserError
+from labctl.model.leftovers import in_doubt, unfinished
+from labctl.model.report import KEEP_RUNS, MOST_RUNS
 
-KEEP_RUNS = 50
+EVENTS = "events.jsonl"
+LOCK = "run.lock"
+_KERNEL_LOCKS = Path("/proc/locks")
 PLAN_SUFFIX = ".tfplan"
 _DURABLE = frozenset({"run", "stage", "stack", "plan", "report"})
 
 
 class Journal:
     """Append-only event log of one run; forced to disk where a stage begins or ends.
+
+    Args:
+        paths: The lab's folders.
+        command: What runs.
+        keep: How many runs to keep, this one among them.
 
     Attributes:
         run_id: UTC time and four random letters, sortable.
@@ -35,7 +45,7 @@ class Journal:
         began: When, ISO 8601 in UTC.
     """
 
-    def __init__(self, paths: RunPaths, command: str, selection: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, paths: RunPaths, command: str, selection: Mapping[str, Any] | None = None, keep: int = KEEP_RUNS) -> None:
         now = datetime.now(UTC)
         self.command, self.began = command, now.isoformat(timespec="seconds")
         self.run_id = now.strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(2)
@@ -44,10 +54,10 @@ class Journal:
         self._started = time.monotonic()
         try:
             self.folder.mkdir(mode=0o700, parents=True)
-            self._file: IO[str] = (self.folder / "events.jsonl").open("a", encoding="utf-8")
+            self._file: IO[str] = (self.folder / EVENTS).open("a", encoding="utf-8")
         except OSError as error:
             raise cannot_write(self.folder, error) from error
-        _prune(paths.runs)
+        _prune(paths.runs, self.run_id, keep)
         # Whoever holds the lab's lock is alone: saved plans that lie here are those of a run that was killed.
         _remove_plans(paths.runs)
         fields = {"id": self.run_id, "command": command, "pid": os.getpid(), "host": socket.gethostname()}
@@ -75,9 +85,16 @@ class Journal:
         _remove_plans(self.folder.parent)
 
 
-def _prune(runs: Path) -> None:
-    for old in sorted(path for path in runs.iterdir() if path.is_dir())[:-KEEP_RUNS]:
-        shutil.rmtree(old, ignore_errors=True)
+def _prune(runs: Path, own: str, keep: int) -> None:
+    """Removes the oldest runs, but none by which a later run proves that what a cut-off one left is the lab's own."""
+    # The run itself is left out: within one second, ids do not tell which run is the newer.
+    others = sorted((path for path in runs.iterdir() if path.is_dir() and path.name != own), reverse=True)
+    old, too_old = others[keep - 1 :], others[MOST_RUNS - 1 :]
+    stacks = {stack for folder in old for stack in in_doubt(events_of(folder))}
+    needed = {run for stack in stacks for run in unfinished(journals(runs), stack).runs}
+    for folder in old:
+        if folder.name not in needed or folder in too_old:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_plans(runs: Path) -> None:
@@ -94,13 +111,14 @@ def journals(runs: Path, but: str = "") -> Iterator[tuple[str, list[dict[str, An
     """
     for folder in sorted((path for path in runs.iterdir() if path.is_dir()), reverse=True):
         if folder.name != but:
-            yield folder.name, _events(folder / "events.jsonl")
+            yield folder.name, events_of(folder)
 
 
-def _events(file: Path) -> list[dict[str, Any]]:
+def events_of(folder: Path) -> list[dict[str, Any]]:
+    """The events of a run; none where its journal cannot be read."""
     found = []
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (folder / EVENTS).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
     for line in lines:
@@ -118,7 +136,7 @@ def lab_lock(paths: RunPaths, command: str) -> Iterator[None]:
     Raises:
         UserError: Another run holds it; the message says which, since when and with what process.
     """
-    path = paths.root / "run.lock"
+    path = paths.root / LOCK
     try:
         handle = path.open("a+", encoding="utf-8")
     except OSError as error:
@@ -136,10 +154,36 @@ def lab_lock(paths: RunPaths, command: str) -> Iterator[None]:
         yield
 
 
-def _held(text: str, lab: str) -> UserError:
+def _noted(text: str) -> dict[str, Any]:
     try:
-        holder: dict[str, Any] = json.loads(text)
+        noted = json.loads(text)
     except ValueError:
-        holder = {}
-    who = f"labctl {holder.get('command', '?')} (process {holder.get('pid', '?')}, since {holder.get('since', '?')})"
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def _held(text: str, lab: str) -> UserError:
+    noted = _noted(text)
+    who = f"labctl {noted.get('command', '?')} (process {noted.get('pid', '?')}, since {noted.get('since', '?')})"
     return UserError(f"lab {lab!r} is in use by {who}", hint="Wait until it has ended, or stop it with Ctrl-C there.")
+
+
+def holder(paths: RunPaths) -> int | None:
+    """The process that holds the lab, None where nobody does.
+
+    Only looks: taking the lock to find out would stop a run that begins. The file outlives its holder, and a process id comes
+    again: where the kernel lists its locks, it is asked.
+    """
+    path = paths.root / LOCK
+    try:
+        pid = _noted(path.read_text(encoding="utf-8")).get("pid")
+        if not isinstance(pid, int):
+            return None
+        os.kill(pid, 0)
+        locks = _KERNEL_LOCKS.read_text(encoding="utf-8") if _KERNEL_LOCKS.is_file() else None
+        number = path.stat().st_ino
+    except OSError:
+        return None
+    # As in `1: FLOCK  ADVISORY  WRITE 5547 fe:00:10477680 0 EOF`.
+    held = locks is None or re.search(rf"FLOCK\s+ADVISORY\s+WRITE\s+{pid} [0-9a-f]+:[0-9a-f]+:{number} ", locks)
+    return pid if held else None

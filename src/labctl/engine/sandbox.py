@@ -20,6 +20,7 @@ from labctl.model.catalogue import STORE_ROOT
 from labctl.model.errors import LabError
 from labctl.sandbox import supervisor
 from labctl.sandbox.supervisor import SandboxInfo
+from labctl.synth import MANIFEST
 
 _LEFT = ("state", "stacks")
 
@@ -56,6 +57,8 @@ def reset_sandbox(found: OpenLab) -> None:
         supervisor.reset(found.paths.sandbox)
         for name in _LEFT:
             shutil.rmtree(found.paths.root / name, ignore_errors=True)
+        # A manifest without the stacks that it names would be taken for a damaged synthesis.
+        (found.paths.root / MANIFEST).unlink(missing_ok=True)
         # The next sandbox has another SSH host key, and the provider has pinned this one.
         (found.paths.home / ".ssh" / "known_hosts").unlink(missing_ok=True)
         keyring = Keyring(found.paths.keys)

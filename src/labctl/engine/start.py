@@ -15,6 +15,7 @@ from labctl.engine.labrun import LabRun
 from labctl.engine.paths import RunPaths, private_files
 from labctl.engine.run import Options, Run
 from labctl.model.errors import LabError, UserError
+from labctl.model.report import KEEP_RUNS
 
 R = TypeVar("R", bound=Run)
 
@@ -46,7 +47,7 @@ def starting(command: str, lab_file: Path | None, options: Options, view: Sink) 
     def make(**parts: Any) -> LabRun:
         return LabRun(lab=found.lab, paths=found.paths, options=options, view=view, **parts)
 
-    with _running(command, found.paths, options, make) as run:
+    with _running(command, found.paths, options, make, keep=found.lab.runs.keep) as run:
         yield run
 
 
@@ -69,10 +70,10 @@ def starting_app(command: str, folder: Path, options: Options, view: Sink) -> It
 
 
 @contextmanager
-def _running(command: str, paths: RunPaths, options: Options, make: Callable[..., R]) -> Iterator[R]:
+def _running(command: str, paths: RunPaths, options: Options, make: Callable[..., R], *, keep: int = KEEP_RUNS) -> Iterator[R]:
     paths.create()
     with private_files(), lab_lock(paths, command):
-        journal = Journal(paths, command, options.selection())
+        journal = Journal(paths, command, options.selection(), keep)
         run: R | None = None
 
         def say(text: str) -> None:

@@ -20,7 +20,7 @@ from labctl.model.contracts import CONTRACTS
 from labctl.model.errors import LabError, UserError, nearest
 from labctl.model.lab import Lab
 from labctl.model.state import StackState
-from labctl.synth import Stack, read_manifest
+from labctl.synth import MANIFEST, Stack, read_manifest
 
 if TYPE_CHECKING:
     from labctl.adapters.proxmox import Proxmox
@@ -62,7 +62,7 @@ def read_status(found: OpenLab, named: Sequence[Path] = ()) -> LabStatus:
 
 def stack_states(found: OpenLab, named: Sequence[Path], problems: list[str]) -> list[tuple[Stack, StackState]]:
     """Each stack with its state. What cannot be read is left out, and told in `problems`."""
-    if not (found.paths.root / "manifest.json").is_file():
+    if not (found.paths.root / MANIFEST).is_file():
         return []
     foundation = local_state(found.paths, "foundation")
     states: dict[str, StackState] = {LOCAL_LAYER: foundation}

@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from labctl.model.guestfiles import DOCKER, GITLAB, STORE, VAULT, GuestRole
 from labctl.model.labrules import LabRule
+from labctl.model.report import KEEP_RUNS, MOST_RUNS
 from labctl.model.settings import LIST, Name, Settings
 
 BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")]
@@ -240,6 +241,12 @@ class Network(Settings):
         return tuple(str(IPv4Address(v)) for v in value)
 
 
+class Runs(Settings):
+    """What is kept of runs, in `.labctl/<lab>/runs/`."""
+
+    keep: int = Field(KEEP_RUNS, ge=1, le=MOST_RUNS, description="the newest runs to keep, with their journals and reports")
+
+
 @dataclass(frozen=True, slots=True)
 class GuestSpec:
     """A guest with everything resolved.
@@ -278,6 +285,7 @@ class Lab(Settings):
     )
     foundation: Foundation = Foundation()
     platform: Platform = Platform()
+    runs: Runs = Runs()
     policy: Annotated[tuple[LabRule, ...], LIST] = Field((), description="the lab's own rules over plans, besides labctl's")
 
     @field_validator("policy")

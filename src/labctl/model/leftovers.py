@@ -91,6 +91,13 @@ def unfinished(events: Iterable[tuple[str, Iterable[Mapping[str, Any]]]], stack:
     return Unfinished(tuple(reversed(runs)), frozenset(creates))
 
 
+def in_doubt(journal: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The stacks whose apply began in this run and came to no good end in it."""
+    events = tuple(journal)
+    stacks = {str(event.get("stack")) for event in events if event.get("stage") == "applying"}
+    return frozenset(stack for stack in stacks if not _last_apply(events, stack)[1])
+
+
 def _last_apply(journal: Iterable[Mapping[str, Any]], stack: str) -> tuple[frozenset[str] | None, bool]:
     """The addresses that the run's apply was creating, None without an apply; and whether the stack came to a good end."""
     began: frozenset[str] | None = None

@@ -1,8 +1,8 @@
 """What a run came to, stack by stack, and what determined how long it took. Pure.
 
 The document (`as_document`) is `report.json` in the run's folder and what `labctl runs ID --json` prints. Its fields are those of
-the two classes, with `"schema": 1`, each stack's `seconds` and the `critical_path`; more may come, and a reader skips what it does
-not know. Times are in seconds, to the millisecond.
+the two classes, with `"schema": 1`, each stack's `seconds` and the `critical_path`; more may come, and a reader skips what it
+does not know. Times are in seconds, to the millisecond.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA = 1
+KEEP_RUNS, MOST_RUNS = 50, 1000
+"""How many runs are kept by default, and at the most."""
 
 DONE, NOTHING, FAILED, INTERRUPTED, DECLINED = "done", "nothing to do", "failed", "interrupted", "declined"
 RUN_RESULTS = (DONE, NOTHING, FAILED, INTERRUPTED, DECLINED)
@@ -40,7 +42,7 @@ class StackResult:
         counts: Resources by what is done to them: `add`, `change`, `replace`, `destroy`.
         began_s: When work on it began after the picture was confirmed, in seconds from the run's start; None: never.
         ended_s: When that ended.
-        phases: Seconds by name: `plan`, `apply`, `steps`, `wait`.
+        phases: What the time from begin to end went into, seconds by name: `plan`, `apply`, `steps`, `wait`.
     """
 
     name: str

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from labctl.model.report import (
     BLOCKED,
+    CHANGED,
     CUT_OFF,
     FAILED,
     INTERRUPTED,
@@ -18,7 +19,15 @@ from labctl.model.report import (
     critical_path,
 )
 
-COUNT_WORDS = {"add": "added", "change": "changed", "replace": "replaced", "destroy": "destroyed"}
+_DONE = {
+    "add": "added",
+    "change": "changed",
+    "replace": "replaced",
+    "destroy": "destroyed",
+    "import": "imported",
+    "move": "moved",
+    "forget": "forgotten",
+}
 
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no way to write, section 2.2."""
@@ -26,13 +35,13 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#~$&!])")
 
 
 def duration(seconds: float) -> str:
-    """`4.2 s`, `3 min 05 s`, `2 h 07 min`."""
+    """`4.2 s`, `3m 05s`, `2h 07m`."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+        return f"{whole // 60}m {whole % 60:02}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02}m"
 
 
 def moment(began: str) -> str:
@@ -42,7 +51,14 @@ def moment(began: str) -> str:
 
 def counts_words(counts: Mapping[str, int]) -> str:
     """`8 added, 1 changed`; empty where there is nothing."""
-    return ", ".join(f"{counts[name]} {word}" for name, word in COUNT_WORDS.items() if counts.get(name))
+    return ", ".join(f"{counts[name]} {word}" for name, word in _DONE.items() if counts.get(name))
+
+
+def resources(stack: StackResult) -> str:
+    """`8 added` where that was done, `8 to add` where it was only planned, or did not end well."""
+    if stack.result in CHANGED:
+        return counts_words(stack.counts)
+    return ", ".join(f"{stack.counts[name]} to {name}" for name in _DONE if stack.counts.get(name))
 
 
 def why(stack: StackResult) -> str:
@@ -55,11 +71,11 @@ def why(stack: StackResult) -> str:
 
 def as_markdown(report: RunReport) -> str:
     """The report as Markdown (GitHub's and GitLab's)."""
+    began = f"began {_plain(moment(report.began))} UTC"
     lines = [
         f"# labctl {_plain(report.command)}: {_plain(report.result)}",
         "",
-        f"Lab {_plain(report.lab)}, run {_plain(report.id)}, began {_plain(moment(report.began))} UTC, "
-        f"took {duration(report.seconds)}.",
+        f"Lab {_plain(report.lab)}, run {_plain(report.id)}, {began}, took {duration(report.seconds)}.",
     ]
     if report.error:
         lines += ["", f"> **Error:** {_plain(report.error)}"]
@@ -84,7 +100,7 @@ def _waiting(number: int) -> str:
 
 def _row(stack: StackResult) -> str:
     took = duration(stack.seconds) if stack.seconds is not None else ""
-    cells = (_plain(stack.name), _plain(stack.layer), _plain(stack.result), counts_words(stack.counts), took, _plain(why(stack)))
+    cells = (_plain(stack.name), _plain(stack.layer), _plain(stack.result), resources(stack), took, _plain(why(stack)))
     return f"| {' | '.join(cells)} |"
 
 
@@ -96,8 +112,8 @@ def _plain(text: str) -> str:
 def as_junit(report: RunReport) -> str:
     """The report as JUnit XML: a layer is a test suite, a stack a test case.
 
-    A stack that failed is a failure, an interrupted one an error, one that did not start is skipped. Where the run itself failed and
-    no stack can tell, a case of its own says so: a CI must not take it for a good one.
+    A stack that failed is a failure, an interrupted one an error, one that did not start is skipped. Where the run itself failed
+    and no stack can tell, a case of its own says so: a CI must not take it for a good one.
     """
     root = ET.Element("testsuites", name=_legible(f"labctl {report.command}"), time=f"{report.seconds:.3f}")
     for layer in dict.fromkeys(stack.layer for stack in report.stacks):
@@ -118,6 +134,8 @@ def as_junit(report: RunReport) -> str:
     ET.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
 
+
+FORMATS = {"markdown": as_markdown, "junit": as_junit}
 
 _TOTALS = {"testcase": "tests", "failure": "failures", "error": "errors", "skipped": "skipped"}
 

@@ -7,11 +7,12 @@ of Terraform, the target or secrets.
 
 from __future__ import annotations
 
-from labctl.synth.manifest import Stack, Synthesis, read_manifest
+from labctl.synth.manifest import MANIFEST, Stack, Synthesis, read_manifest
 from labctl.synth.project import PROJECT_FILE, Project, read_project, synthesise_project
 from labctl.synth.synthesis import synthesise
 
 __all__ = [
+    "MANIFEST",
     "PROJECT_FILE",
     "Project",
     "Stack",

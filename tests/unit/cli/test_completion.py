@@ -42,6 +42,7 @@ def offered(folder: Path, line: str) -> list[str]:
         ("labctl render ", {"vault", "store", "gitlab", "docker"}),
         ("labctl untaint g", {"gitlab"}),
         ("labctl unlock ", {"foundation", "platform"}),
+        ("labctl graph --format ", {"text", "mermaid", "dot", "svg"}),
         ("labctl output f", {"foundation"}),
         ("labctl output platform git", {"gitlab_url"}),
         ("labctl secrets get gitlab/", {"gitlab/root", "gitlab/runner"}),
@@ -51,6 +52,16 @@ def test_names_of_the_lab_are_offered(tmp_path: Path, line: str, wanted: set[str
     (tmp_path / "lab.yaml").write_text(LAB)
     assert set(offered(tmp_path, line)) == wanted
     assert not (tmp_path / ".labctl").exists()
+
+
+def test_runs_that_are_kept_are_offered(tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text(LAB)
+    for run_id in ("20260131T081500Z-ab12", "20260201T081500Z-cd34"):
+        folder = tmp_path / ".labctl" / "shell" / "runs" / run_id
+        folder.mkdir(parents=True)
+        (folder / "events.jsonl").touch()
+    assert offered(tmp_path, "labctl runs 202601") == ["20260131T081500Z-ab12"]
+    assert set(offered(tmp_path, "labctl runs ab12 --format ")) == {"markdown", "junit"}
 
 
 def test_without_a_lab_there_is_nothing_to_offer_and_no_error(tmp_path: Path) -> None:

@@ -37,6 +37,11 @@ def test_the_help_of_a_command_loads_no_client(tmp_path: Path, args: tuple[str, 
     assert loaded(tmp_path, *args) & HEAVY <= {"pydantic"}
 
 
+def test_the_list_of_runs_needs_no_client(tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text("name: quiet\ntarget: {sandbox: {}}\n")
+    assert loaded(tmp_path, "runs") & HEAVY <= {"pydantic", "ruamel.yaml"}
+
+
 def test_the_status_of_a_lab_that_is_not_up_needs_no_client(tmp_path: Path) -> None:
     (tmp_path / "lab.yaml").write_text("name: quiet\ntarget: {sandbox: {}}\n")
     assert loaded(tmp_path, "status") & HEAVY <= {"pydantic", "ruamel.yaml"}

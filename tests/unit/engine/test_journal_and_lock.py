@@ -14,7 +14,7 @@ import pytest
 
 from labctl.engine.events import Event
 from labctl.engine.interrupt import Interrupted, Interrupts
-from labctl.engine.journal import KEEP_RUNS, Journal, lab_lock
+from labctl.engine.journal import Journal, lab_lock
 from labctl.engine.paths import LabPaths, private_files
 from labctl.model.errors import UserError
 
@@ -42,11 +42,42 @@ def test_a_journal_holds_every_event_in_order(paths: LabPaths) -> None:
     assert lines[1]["seconds"] == 1.5
 
 
-def test_old_runs_are_pruned(paths: LabPaths) -> None:
-    for index in range(KEEP_RUNS + 5):
-        (paths.runs / f"2000010{index:03}").mkdir()
-    Journal(paths, "up").close()
-    assert len(list(paths.runs.iterdir())) == KEEP_RUNS
+@pytest.mark.parametrize("keep", [1, 3])
+def test_the_oldest_runs_are_removed(paths: LabPaths, keep: int) -> None:
+    for index in range(5):
+        (paths.runs / f"2000010{index}").mkdir()
+    journal = Journal(paths, "up", keep=keep)
+    journal.close()
+    kept = ["20000102", "20000103", "20000104", journal.run_id]
+    assert sorted(folder.name for folder in paths.runs.iterdir()) == kept[-keep:]
+
+
+def earlier_run(paths: LabPaths, run_id: str, *stages: str) -> None:
+    (paths.runs / run_id).mkdir()
+    events = [{"type": "stack", "stack": "platform", "stage": stage, "creates": ["vm.a"]} for stage in stages]
+    (paths.runs / run_id / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+
+
+def test_a_run_that_was_cut_off_is_kept_until_a_later_one_has_mended_it(paths: LabPaths) -> None:
+    """Its journal is the proof that a guest that no state knows is the lab's own."""
+    earlier_run(paths, "20000100", "applying", "applied")
+    earlier_run(paths, "20000101", "applying")
+    earlier_run(paths, "20000102", "planning")
+    first = Journal(paths, "plan", keep=1)
+    first.close()
+    assert sorted(folder.name for folder in paths.runs.iterdir()) == ["20000101", first.run_id]
+    earlier_run(paths, "20000103", "applying", "applied")
+    last = Journal(paths, "plan", keep=1)
+    last.close()
+    assert [folder.name for folder in paths.runs.iterdir()] == [last.run_id]
+
+
+def test_no_run_is_kept_for_ever(paths: LabPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labctl.engine.journal.MOST_RUNS", 3)
+    for index in range(5):
+        earlier_run(paths, f"2000010{index}", "applying")
+    Journal(paths, "plan", keep=1).close()
+    assert len(list(paths.runs.iterdir())) == 3
 
 
 def test_saved_plans_end_with_their_run_and_those_of_a_killed_one_with_the_next(paths: LabPaths) -> None:

@@ -85,6 +85,8 @@ BAD = {
     ),
     "sandbox off loopback": ("name: lab\ntarget: {sandbox: {network: 192.0.2.0/24}}\n", "inside 127.0.0.0/8", ""),
     "runner concurrency 1": (SANDBOX + "platform: {gitlab: {runner: {concurrent: 1}}}\n", "runner.concurrent: found 1", ""),
+    "no run kept": (SANDBOX + "runs: {keep: 0}\n", "lab.yaml:3: runs.keep: found 0", ""),
+    "too many runs kept": (SANDBOX + "runs: {keep: 1001}\n", "lab.yaml:3: runs.keep: found 1001", ""),
     "state bucket left out": (SANDBOX + "foundation: {store: {buckets: [gitlab]}}\n", "bucket 'terraform' is needed", ""),
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from labctl.model.inventory import FirewallRule, GuestEntry, Pool
-from labctl.model.leftovers import Found, candidates, entered, leftovers, unfinished
+from labctl.model.leftovers import Found, candidates, entered, in_doubt, leftovers, unfinished
 
 VAULT = "proxmox_virtual_environment_vm.vault"
 VALUES = {"vm_id": 102, "name": "vault", "node_name": "pve", "tags": ["datalab", "labctl", "role-vault"], "pool_id": "datalab"}
@@ -45,6 +45,13 @@ def test_runs_since_the_last_good_end_count() -> None:
 @pytest.mark.parametrize("end", ["applied", "up to date", "destroyed"])
 def test_a_good_end_leaves_nothing(end: str) -> None:
     assert unfinished([("2", [stack(end)]), ("1", [stack("applying", creates=["a"])])], "foundation").creates == frozenset()
+
+
+def test_a_stack_is_in_doubt_while_its_apply_has_no_good_end() -> None:
+    other = {"type": "stack", "stack": "platform", "stage": "applying"}
+    assert in_doubt([stack("planning")]) == frozenset()
+    assert in_doubt([stack("applying"), other, stack("applied")]) == {"platform"}
+    assert in_doubt([stack("applied"), stack("applying")]) == {"foundation"}
 
 
 def test_another_stacks_run_says_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -71,7 +72,7 @@ def test_the_critical_path_is_a_chain_in_the_graph_that_ends_last(report: RunRep
     path = [stacks[step.name] for step in critical_path(report)]
     timed = [stack for stack in report.stacks if stack.seconds is not None]
     assert bool(path) == bool(timed)
-    for first, then in zip(path, path[1:], strict=False):
+    for first, then in pairwise(path):
         assert then.name in first.depends_on if report.command == "down" else first.name in then.depends_on
     if path:
         assert path[-1].ended_s == max(stack.ended_s or 0.0 for stack in timed)
