@@ -14,7 +14,8 @@ from labctl.model.report import RunReport, StackResult
 from labctl.model.reportformats import as_junit, as_markdown, duration
 from tests.unit.model.test_report import run_reports
 
-ANY_TEXT = st.text(st.characters(), max_size=9)  # control characters and lone surrogates among them
+# Control characters and lone surrogates among them, and what the languages read as often as all others together.
+ANY_TEXT = st.text(st.sampled_from("|\\<>&`\n\r\a ab") | st.characters(), max_size=9)
 
 
 def failed_run() -> RunReport:
@@ -67,6 +68,11 @@ def test_no_text_breaks_out_of_its_cell(report: RunReport) -> None:
     assert len(rows) == (len(report.stacks) + 2 if report.stacks else 0)
     assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows} <= {7}
     text.encode()
+
+
+def test_a_backslash_before_a_bar_does_not_open_a_cell() -> None:
+    stacks = (StackResult("a", "l", (), "failed", reason="back\\|slash"),)
+    assert r"| back\\\|slash |" in as_markdown(RunReport("r", "up", "lab", "failed", "", 1.0, stacks))
 
 
 @given(run_reports(ANY_TEXT))
