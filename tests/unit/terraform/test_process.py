@@ -164,6 +164,8 @@ def test_one_whose_pid_nobody_could_write_down_is_found(tmp_path: Path) -> None:
     assert running_child(record) is None
     other = subprocess.Popen(["/bin/sh", "-c", "sleep 60; :", "apply"], cwd=tmp_path, start_new_session=True)
     try:
+        # Right after its start a process has no command line yet.
+        _until(lambda: running_child(record) is not None)
         found = running_child(record)
         assert found is not None
         assert found.pid == other.pid
