@@ -26,7 +26,7 @@ from labctl.adapters.terraform.provider_spec import BPG_PROXMOX, ProviderSpec
 from labctl.adapters.terraform.records import RECORD_NAME, ChildRecord, dead_children, forget_dead, running_child
 from labctl.adapters.terraform.remedies import Remedy, explain
 from labctl.adapters.terraform.result import CommandResult
-from labctl.adapters.terraform.terraform import OutputValue, PlanOutcome, Terraform
+from labctl.adapters.terraform.terraform import OutputValue, PlanOutcome, ProjectTerraform, Terraform
 
 __all__ = [
     "BPG_PROXMOX",
@@ -49,6 +49,7 @@ __all__ = [
     "Outputs",
     "PlanOutcome",
     "PlannedChange",
+    "ProjectTerraform",
     "ProviderSpec",
     "Remedy",
     "ResourceDrift",
