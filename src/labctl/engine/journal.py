@@ -74,6 +74,10 @@ class Journal:
         self._file.close()
         _remove_plans(self.folder.parent)
 
+    def discard(self) -> None:
+        """Removes the log of a run that only read."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
 
 def _prune(runs: Path) -> None:
     for old in sorted(path for path in runs.iterdir() if path.is_dir())[:-KEEP_RUNS]:
@@ -128,7 +132,7 @@ def lab_lock(paths: RunPaths, command: str) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.seek(0)
-            raise _held(handle.read(), paths.name) from None
+            raise _held(handle.read(), paths.title) from None
         handle.truncate(0)
         holder = {"command": command, "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
         handle.write(json.dumps(holder))
@@ -136,10 +140,10 @@ def lab_lock(paths: RunPaths, command: str) -> Iterator[None]:
         yield
 
 
-def _held(text: str, lab: str) -> UserError:
+def _held(text: str, what: str) -> UserError:
     try:
         holder: dict[str, Any] = json.loads(text)
     except ValueError:
         holder = {}
     who = f"labctl {holder.get('command', '?')} (process {holder.get('pid', '?')}, since {holder.get('since', '?')})"
-    return UserError(f"lab {lab!r} is in use by {who}", hint="Wait until it has ended, or stop it with Ctrl-C there.")
+    return UserError(f"{what} is in use by {who}", hint="Wait until it has ended, or stop it with Ctrl-C there.")

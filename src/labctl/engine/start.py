@@ -17,6 +17,8 @@ from labctl.engine.run import Options, Run
 from labctl.model.errors import LabError, UserError
 
 R = TypeVar("R", bound=Run)
+_READING = frozenset({"output"})
+"""Commands whose runs nobody will ask for; they would push those that matter out of the journal."""
 
 
 def opening(command: str, lab_file: Path | None, app: Path | None, options: Options, view: Sink) -> AbstractContextManager[Run]:
@@ -91,6 +93,8 @@ def _running(command: str, paths: RunPaths, options: Options, make: Callable[...
         finally:
             run.close()
             journal.close()
+            if command in _READING:
+                journal.discard()
 
 
 def _as_interrupted(error: LabError) -> LabError:
