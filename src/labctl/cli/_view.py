@@ -70,6 +70,9 @@ def plain_lines(event: Event) -> None:
     if line:
         # Warnings go where the errors go, so that a pipe carries what was asked for.
         print(line, flush=True, file=sys.stderr if event.type in ("warning", "error") else sys.stdout)
+    if event.type in ("warning", "error"):
+        for hint in str(event.fields.get("hint", "")).splitlines():
+            print(f"  {hint}", flush=True, file=sys.stderr)
 
 
 def complaints(event: Event) -> None:

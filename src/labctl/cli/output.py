@@ -28,7 +28,7 @@ def output(
     as_json: JsonOption = False,
 ) -> int:
     """Print the outputs of a layer, or of a CDKTF project's stack."""
-    value = _of_app(app_dir, layer, name) if app_dir else _of_lab(lab, layer, name, identity)
+    value = _of_app(app_dir, layer, name, masked=not as_json) if app_dir else _of_lab(lab, layer, name, identity)
     if as_json or not isinstance(value, dict | str):
         print(json.dumps(value, indent=2))
     elif isinstance(value, str):
@@ -46,10 +46,10 @@ def _of_lab(lab: Path | None, layer: str, name: str | None, identity: list[Path]
     return read_outputs(open_lab(lab), layer, name, tuple(identity or ()))
 
 
-def _of_app(folder: Path, stack: str, name: str | None) -> Any:
+def _of_app(folder: Path, stack: str, name: str | None, *, masked: bool) -> Any:
     from labctl.engine.apprun import read_app_outputs
     from labctl.engine.run import Options
     from labctl.engine.start import starting_app
 
     with starting_app("output", folder, Options(), lambda _event: None) as run:
-        return read_app_outputs(run, stack, name)
+        return read_app_outputs(run, stack, name, masked=masked)

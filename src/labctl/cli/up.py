@@ -104,8 +104,9 @@ def _show(report: Report, found: Sequence[Endpoint], *, on_sandbox: bool) -> Non
         print(f"{colour('Nothing to do', 'green', sys.stdout)}: all is as described ({report.seconds:.1f} s).")
     else:
         print(f"{colour('Done', 'green', sys.stdout)} in {report.seconds:.1f} s.")
+        column = max((10, *(len(stack["name"]) for stack in report.stacks)))
         for stack in report.stacks:
-            print(f"  {stack['name']:<10}  {stack['result']}{counts_text(stack)}")
+            print(f"  {stack['name']:<{column}}  {stack['result']}{counts_text(stack)}")
     if report.changes and report.result != NOTHING:
         print(cut(f"  {'steps':<10}  {'; '.join(report.changes)}", width()))
     for line in endpoint_lines(found, width(), on_sandbox=on_sandbox):

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labctl.adapters.terraform import Terraform, find_engine
+from labctl.adapters.terraform import ProjectTerraform, Terraform, find_engine
 from labctl.engine.locks import free_dead_lock
 from labctl.engine.paths import RunPaths
 from labctl.engine.recovery import wait_for_earlier
-from labctl.engine.run import Run, StackRun, Stage
+from labctl.engine.run import DEFAULT_WORKSPACE, Run, StackRun, Stage
 from labctl.engine.stages import prepare, take_stacks
-from labctl.engine.workspace import LOCK_TIMEOUT_S, Toolchain, terraform
+from labctl.engine.workspace import LOCK_TIMEOUT_S, WORKSPACES, Toolchain, terraform
 from labctl.model.errors import UserError, nearest
-from labctl.model.secret import Secret
+from labctl.model.secret import MASK, Secret
 from labctl.model.state import StackState, parse_state
 from labctl.synth import PROJECT_FILE, Project, read_project, synthesise_project
 
@@ -27,6 +27,8 @@ NAME = "cdktf"
 _DROPPED = re.compile(r"TF_CLI_ARGS.*|TF_DATA_DIR|TF_IN_AUTOMATION|TF_INPUT")
 """Variables that would change the command lines and folders that labctl relies on."""
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE|_KEY$|APIKEY|API_KEY", re.IGNORECASE)
+_INSTANCE_ROLE = {"AWS_EC2_METADATA_DISABLED": "false"}
+"""A lab has no use for the role of a cloud machine, and does not wait for one; another project may live by it."""
 MANY_RESOURCES = 500
 """From here on the local backend, which writes its whole state after each resource, is what takes the time (1,000: 18 s)."""
 
@@ -69,13 +71,13 @@ class AppRun(Run):
     def terraform(self, stack: StackRun, folder: Path | None = None) -> Terraform:
         """As `Run.terraform`: with the whole environment of the user, home and CLI configuration included."""
         kept = {name: value for name, value in os.environ.items() if not _DROPPED.fullmatch(name)}
-        return Terraform(
+        return ProjectTerraform(
             self.toolchain.engine,
             folder or stack.stack.folder,
             stack=stack.name,
             home=None,
             cli_config=None,
-            env={name: Secret(value) if _SECRET.search(name) else value for name, value in kept.items()},
+            env=_INSTANCE_ROLE | {name: Secret(value) if _SECRET.search(name) else value for name, value in kept.items()},
             lock_timeout_s=LOCK_TIMEOUT_S,
         )
 
@@ -101,11 +103,17 @@ class AppRun(Run):
 
     def _local_file(self, stack: StackRun) -> Path | None:
         kind, settings = stack.stack.backend
-        chosen = stack.stack.folder / ".terraform" / "environment"
-        workspace = os.environ.get("TF_WORKSPACE") or (chosen.read_text().strip() if chosen.is_file() else "default")
-        if kind != "local" or workspace != "default":
+        if kind != "local":
             return None
-        return Path(stack.stack.folder, str(settings.get("path") or "terraform.tfstate"))
+        workspace = self.workspace(stack)
+        if workspace == DEFAULT_WORKSPACE:
+            return Path(stack.stack.folder, str(settings.get("path") or "terraform.tfstate"))
+        return Path(stack.stack.folder, str(settings.get("workspace_dir") or WORKSPACES), workspace, "terraform.tfstate")
+
+    def workspace(self, stack: StackRun) -> str:
+        """As `Run.workspace`: as the user has chosen it."""
+        chosen = stack.stack.folder / ".terraform" / "environment"
+        return os.environ.get("TF_WORKSPACE") or (chosen.read_text().strip() if chosen.is_file() else "") or DEFAULT_WORKSPACE
 
     def mend(self, stack: StackRun) -> None:
         """As `Run.mend`."""
@@ -135,8 +143,14 @@ class AppRun(Run):
         """As `Run.destroyed`."""
 
 
-def read_app_outputs(run: Run, stack: str, name: str | None) -> Any:
+def read_app_outputs(run: Run, stack: str, name: str | None, *, masked: bool = False) -> Any:
     """A stack's outputs, or one of them. Reads states, changes nothing.
+
+    Args:
+        run: The run.
+        stack: The stack's name.
+        name: An output's; all outputs by name without it.
+        masked: Among all, those that are sensitive are masked.
 
     Raises:
         UserError: No stack or output has this name, or the stack is not deployed.
@@ -148,7 +162,8 @@ def read_app_outputs(run: Run, stack: str, name: str | None) -> Any:
         raise UserError(f"stack {stack!r} is not deployed", hint="Run `labctl up` first.")
     outputs = dict(run.outputs(stack))
     if name is None:
-        return outputs
+        hidden = run.stack(stack).state.sensitive if masked else frozenset()
+        return {key: MASK if key in hidden else value for key, value in outputs.items()}
     if name not in outputs:
         raise UserError(f"stack {stack!r} has no output {name!r}", hint=nearest(name, outputs))
     return outputs[name]

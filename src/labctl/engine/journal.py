@@ -84,6 +84,10 @@ class Journal:
         self._file.close()
         _remove_plans(self.folder.parent)
 
+    def discard(self) -> None:
+        """Removes the log of a run that only read."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
 
 def _prune(runs: Path, own: str, keep: int) -> None:
     """Removes the oldest runs, but none by which a later run proves that what a cut-off one left is the lab's own."""
@@ -146,7 +150,7 @@ def lab_lock(paths: RunPaths, command: str) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.seek(0)
-            raise _held(handle.read(), paths.name) from None
+            raise _held(handle.read(), paths.title) from None
         handle.truncate(0)
         holder = {"command": command, "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
         handle.write(json.dumps(holder))
@@ -162,10 +166,10 @@ def _noted(text: str) -> dict[str, Any]:
     return noted if isinstance(noted, dict) else {}
 
 
-def _held(text: str, lab: str) -> UserError:
+def _held(text: str, what: str) -> UserError:
     noted = _noted(text)
     who = f"labctl {noted.get('command', '?')} (process {noted.get('pid', '?')}, since {noted.get('since', '?')})"
-    return UserError(f"lab {lab!r} is in use by {who}", hint="Wait until it has ended, or stop it with Ctrl-C there.")
+    return UserError(f"{what} is in use by {who}", hint="Wait until it has ended, or stop it with Ctrl-C there.")
 
 
 def holder(paths: RunPaths) -> int | None:

@@ -28,6 +28,11 @@ class RunPaths:
     name: str
 
     @property
+    def title(self) -> str:
+        """What people call it."""
+        return f"project {self.file.parent.name!r}"
+
+    @property
     def root(self) -> Path:
         """`.labctl/<name>/`."""
         return self.file.parent / ".labctl" / self.name
@@ -80,6 +85,11 @@ class RunPaths:
 @dataclass(frozen=True, slots=True)
 class LabPaths(RunPaths):
     """The folders of one lab; `file` is its `lab.yaml`."""
+
+    @property
+    def title(self) -> str:
+        """As `RunPaths.title`."""
+        return f"lab {self.name!r}"
 
     @property
     def state(self) -> Path:

@@ -29,7 +29,7 @@ def plan_stacks(run: Run, stacks: Sequence[StackRun], *, destroy: bool = False) 
     """
     ready = [stack for stack in stacks if destroy or _upstreams_are_up(run, stack)]
     with ThreadPoolExecutor(max_workers=run.parallelism) as pool:
-        list(pool.map(lambda stack: _try(run, stack, lambda: plan_stack(run, stack, destroy=destroy)), ready))
+        list(pool.map(lambda stack: _try(run, stack, lambda: plan_stack(run, stack, destroy=destroy), last=destroy), ready))
     run.interrupts.check()
     if destroy:
         return
@@ -44,13 +44,19 @@ def plan_stacks(run: Run, stacks: Sequence[StackRun], *, destroy: bool = False) 
     run.interrupts.check()
 
 
-def _try(run: Run, stack: StackRun, work: Callable[[], object]) -> None:
+def _try(run: Run, stack: StackRun, work: Callable[[], object], *, last: bool = True) -> None:
     try:
         work()
     except LabError as error:
         stack.error = error
         stack.plan = StackPlan(stack.name, stack.layer, StackStatus.ERROR, reason=error.message)
-        run.stack_stage(stack.name, str(StackStatus.ERROR), f"error: {error.message}", ended=True)
+        if last or not _may_be_mended_upstream(stack):
+            run.stack_stage(stack.name, str(StackStatus.ERROR), f"error: {error.message}", ended=True)
+
+
+def _may_be_mended_upstream(stack: StackRun) -> bool:
+    """Whether a plan that failed on the states as they are may succeed on what its upstreams will publish: a new output, say."""
+    return isinstance(stack.error, TerraformError) and stack.error.lock is None and bool(stack.stack.upstreams)
 
 
 def _upstreams_are_up(run: Run, stack: StackRun) -> bool:
@@ -63,11 +69,13 @@ def _follow_upstreams(run: Run, stack: StackRun) -> None:
 
     The plan on the states stands where they are. A plan from planned outputs is a picture: it is made again before it is applied.
     """
-    if stack.error is not None:
-        return
     blocking = tuple(name for name in stack.stack.dependencies if _cannot_be_planned(run.stack(name)))
     upstreams = [run.stack(name) for name in stack.stack.upstreams]
     unchanged = all(one.planned_outputs().same_as(one.state.outputs) for one in upstreams)
+    if stack.error is not None:
+        if unchanged or blocking or not _may_be_mended_upstream(stack):
+            raise stack.error
+        stack.error = None
     if stack.plan is not None and unchanged and not blocking:
         return
     unreadable = not run.readable(stack) and any(one.state.deployed for one in upstreams)
@@ -139,5 +147,5 @@ def describe(summary: PlanSummary) -> str:
     """The counts in words, for a line of text."""
     parts = [f"{count} to {word}" for word, count in summary.counts().items() if count]
     if not parts and summary.outputs:
-        parts = [f"{len(summary.outputs)} outputs"]
+        parts = [f"{len(summary.outputs)} output{'s' if len(summary.outputs) > 1 else ''}"]
     return f" ({', '.join(parts)})" if parts else ""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from labctl.engine.run import Run, StackRun
-from labctl.engine.workspace import scratch_terraform
+from labctl.engine.workspace import scratch_terraform, write_scratch_state
 from labctl.model.plan import PlanSummary, StackPlan, StackStatus, parse_plan
 from labctl.model.propagation import UNKNOWN, PlannedOutputs, planned_outputs, propagate
 
@@ -32,7 +32,7 @@ def plan_propagated(run: Run, stack: StackRun, upstreams: Mapping[str, PlannedOu
         (folder / "cdk.tf.json").write_text(json.dumps(propagate(document, by_data)))
         content = run.state_content(stack) if stack.state.serial >= 0 else None
         if content is not None:
-            (folder / "terraform.tfstate").write_bytes(content)
+            write_scratch_state(run, stack, folder, content)
         run.stack_stage(stack.name, "planning")
         tool = scratch_terraform(run, stack, folder)
         with run.interrupts.telling(tool.cancel):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from labctl.engine.workspace import Toolchain
     from labctl.synth import Stack
 
+DEFAULT_WORKSPACE = "default"
 Confirm = Callable[["tuple[StackPlan, ...]"], bool]
 Stage = tuple[str, Callable[[Any], None]]
 
@@ -209,6 +210,10 @@ class Run(ABC):
     @abstractmethod
     def destroyed(self, stack: StackRun) -> None:
         """After a stack is gone."""
+
+    def workspace(self, stack: StackRun) -> str:  # noqa: ARG002 - elsewhere it depends on the stack
+        """The Terraform workspace that the stack's state lies in."""
+        return DEFAULT_WORKSPACE
 
     @property
     def owns_backends(self) -> bool:

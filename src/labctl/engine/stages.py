@@ -217,7 +217,7 @@ def selected(run: Run, *, downwards: bool) -> tuple[StackRun, ...]:
     """The stacks of the run in order: for `up` the asked ones and what they need, for `down` them and what needs them.
 
     Raises:
-        UserError: A name or glob names no stack.
+        UserError: A name or glob names no stack; with `only`, a stack reads one that is neither chosen nor deployed.
     """
     options = run.options
     if not options.layers and not options.stacks:
@@ -232,4 +232,14 @@ def selected(run: Run, *, downwards: bool) -> tuple[StackRun, ...]:
         wanted = graph.downstream(wanted)
     elif not options.only:
         wanted = graph.upstream(wanted)
-    return tuple(stack for stack in run.stacks if stack.name in wanted)
+    chosen = tuple(stack for stack in run.stacks if stack.name in wanted)
+    for stack in chosen if not downwards else ():
+        missing = [name for name in stack.stack.upstreams if name not in wanted and not run.stack(name).state.deployed]
+        if missing and run.readable(stack):
+            verb = "is" if len(missing) == 1 else "are"
+            raise UserError(
+                f"it reads {' and '.join(missing)}, which {verb} not deployed",
+                where=stack.name,
+                hint="Without --only, what it needs comes first.",
+            )
+    return chosen

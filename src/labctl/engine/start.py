@@ -18,6 +18,8 @@ from labctl.model.errors import LabError, UserError
 from labctl.model.report import KEEP_RUNS
 
 R = TypeVar("R", bound=Run)
+_READING = frozenset({"output"})
+"""Commands whose runs nobody will ask for; they would push those that matter out of the journal."""
 
 
 def opening(command: str, lab_file: Path | None, app: Path | None, options: Options, view: Sink) -> AbstractContextManager[Run]:
@@ -92,6 +94,8 @@ def _running(command: str, paths: RunPaths, options: Options, make: Callable[...
         finally:
             run.close()
             journal.close()
+            if command in _READING:
+                journal.discard()
 
 
 def _as_interrupted(error: LabError) -> LabError:

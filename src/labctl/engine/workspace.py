@@ -22,7 +22,7 @@ from labctl.adapters.terraform import (
     write_lock_file,
 )
 from labctl.engine.paths import LabPaths
-from labctl.engine.run import Run, StackRun
+from labctl.engine.run import DEFAULT_WORKSPACE, Run, StackRun
 from labctl.engine.session import LabSession
 from labctl.engine.target import TargetSession, trust_bundle
 from labctl.model.secret import Secret
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 INIT_STAMP = ".terraform/labctl-init.json"
 LOCK_TIMEOUT_S = 10
+WORKSPACES = "terraform.tfstate.d"
+"""Where the local backend keeps the states of workspaces."""
 _OWN_FILES = frozenset({"cdk.tf.json", "metadata.json", "errored.tfstate"})
 
 
@@ -120,8 +122,11 @@ def scratch_terraform(run: Run, stack: StackRun, folder: Path) -> Terraform:
         if path.name not in _OWN_FILES and not path.name.startswith((".terraform", "terraform.")):
             (folder / path.name).symlink_to(path)
     tool = run.terraform(stack, folder)
+    workspace = run.workspace(stack)
+    (folder / ".terraform").mkdir(mode=0o700)
+    if workspace != DEFAULT_WORKSPACE:
+        (folder / ".terraform" / "environment").write_text(workspace)
     if _stamped(origin / INIT_STAMP) == _init_hash(run, stack):
-        (folder / ".terraform").mkdir(mode=0o700)
         for name in ("providers", "modules"):
             if (origin / ".terraform" / name).exists():
                 (folder / ".terraform" / name).symlink_to(origin / ".terraform" / name)
@@ -132,6 +137,14 @@ def scratch_terraform(run: Run, stack: StackRun, folder: Path) -> Terraform:
         with run.interrupts.telling(tool.cancel), stack.timed("init"):
             tool.init()
     return tool
+
+
+def write_scratch_state(run: Run, stack: StackRun, folder: Path, content: bytes) -> None:
+    """Puts the stack's state where Terraform looks for it in a scratch folder: the local backend, the stack's workspace."""
+    workspace = run.workspace(stack)
+    place = folder if workspace == DEFAULT_WORKSPACE else folder / WORKSPACES / workspace
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "terraform.tfstate").write_bytes(content)
 
 
 def _stamped(stamp: Path) -> str:

@@ -32,6 +32,7 @@ class StackState:
     Attributes:
         serial: Rises with each change; -1 where there is no state at all.
         outputs: Output values by name.
+        sensitive: Names of the outputs that are not to be shown unasked.
         vmids: VMIDs of the guests in it.
         resources: Number of managed resources.
         tainted: Addresses of tainted resources.
@@ -41,6 +42,7 @@ class StackState:
 
     serial: int = -1
     outputs: Mapping[str, Any] | None = None
+    sensitive: frozenset[str] = frozenset()
     vmids: frozenset[int] = frozenset()
     resources: int = 0
     tainted: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ def parse_state(text: str | bytes | None, where: str) -> StackState:
         return StackState(
             serial=int(document["serial"]),
             outputs={name: item["value"] for name, item in document.get("outputs", {}).items()},
+            sensitive=frozenset(name for name, item in document.get("outputs", {}).items() if item.get("sensitive")),
             vmids=frozenset(_vmids(managed)),
             resources=len(managed),
             tainted=tuple(address for address, _, instance in _instances(managed) if instance.get("status") == "tainted"),

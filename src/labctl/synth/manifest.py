@@ -84,8 +84,24 @@ def read_manifest(outdir: Path) -> tuple[Stack, ...]:
         raise UserError(
             f"is not a readable synthesis: {error}", where=str(path), hint="Synthesise again; labctl does so by itself."
         ) from error
+    _check_places(stacks, path)
     order = make_graph({name: stack.dependencies for name, stack in stacks.items()}, str(path)).order
     return tuple(stacks[name] for name in order)
+
+
+def _check_places(stacks: Mapping[str, Stack], path: Path) -> None:
+    """Each stack has a state of its own: of two with the same, each would destroy what the other has made."""
+    owners: dict[str, str] = {}
+    for name, stack in stacks.items():
+        kind, settings = stack.backend
+        place = _place(kind, settings, stack.folder) if kind == "local" else json.dumps([kind, settings], sort_keys=True)
+        other = owners.setdefault(place, name)
+        if other != name:
+            raise UserError(
+                f"stacks {other!r} and {name!r} keep their states at the same place ({kind} backend)",
+                where=str(path),
+                hint="Give each a path, key or prefix of its own: of two with one state, each destroys what the other made.",
+            )
 
 
 def _stack(name: str, entry: dict[str, Any], outdir: Path, document: dict[str, Any], places: Mapping[str, str]) -> Stack:

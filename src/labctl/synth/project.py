@@ -19,6 +19,7 @@ from labctl.synth.manifest import MANIFEST, Synthesis, read_manifest
 PROJECT_FILE = "cdktf.json"
 STAMP = "labctl-synthesis.json"
 _TAIL = 30
+_PATIENCE_S = 3.0
 
 _SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__", ".git", ".hg", ".svn", ".terraform", ".labctl", ".venv", "venv"})
 _SKIPPED_ENDINGS = (".tfstate", ".tfstate.backup", ".lock.info", ".log", ".pyc", ".swp", "~")
@@ -57,13 +58,21 @@ def read_project(folder: Path) -> Project:
         settings = json.loads(file.read_text(encoding="utf-8"))
         app = settings.get("app")
         outdir = file.parent / str(settings.get("output") or os.environ.get("CDKTF_OUTDIR") or "cdktf.out")
-    except FileNotFoundError:
+        context = {**(settings.get("context") or {}), "cdktfRelativeModules": _relative_modules(settings)}
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError("does not exist", where=str(file), hint="Name the folder of a CDKTF project: --app DIR.") from None
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise UserError(f"cannot be read: {error}", where=str(file), hint="It is a JSON object with an `app`.") from error
     if not isinstance(app, str) or not app.strip():
         raise UserError("names no `app`", where=str(file), hint='For example `"app": "python3 main.py"`.')
-    return Project(file.parent, app, outdir, settings.get("context") or {})
+    return Project(file.parent, app, outdir, context)
+
+
+def _relative_modules(settings: Mapping[str, Any]) -> list[Any]:
+    """Modules of the project's own, whose paths CDKTF makes fit the stacks' folders if it is told of them."""
+    entries = settings.get("terraformModules") or []
+    sources = [entry if isinstance(entry, str) else str(entry.get("source", "")) for entry in entries]
+    return [entry for entry, source in zip(entries, sources, strict=True) if source.startswith(("./", "../"))]
 
 
 def synthesise_project(project: Project, *, force: bool = False) -> Synthesis:
@@ -81,24 +90,29 @@ def synthesise_project(project: Project, *, force: bool = False) -> Synthesis:
         return Synthesis(read_manifest(project.outdir), fresh=False)
     # An app that fails half-way must not leave the stamp of another synthesis behind.
     stamp.unlink(missing_ok=True)
+    manifest = project.outdir / MANIFEST
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(manifest, (0, 0))
     _run_app(project)
+    if not manifest.is_file() or manifest.stat().st_mtime == 0:
+        raise UserError(
+            f"the app ended well, but wrote no {MANIFEST} into {project.outdir}",
+            where=_where(project),
+            hint="Its last statement must be `app.synth()`, and `App` must be left to find its `outdir` by itself.",
+        )
     found = read_manifest(project.outdir)
     stamp.write_text(json.dumps({"content": content, "written": _written(project.outdir)}))
     return Synthesis(found, fresh=True)
 
 
 def _run_app(project: Project) -> None:
-    environment = {
-        **os.environ,
-        "CDKTF_OUTDIR": str(project.outdir),
-        "CDKTF_CONTEXT_JSON": json.dumps(dict(project.context)),
-        "CHECKPOINT_DISABLE": "1",
-    }
+    # CDKTF makes the last folder of its path only.
+    project.outdir.parent.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(  # noqa: S602 - `app` is a shell command by its definition
         project.app,
         shell=True,
         cwd=project.folder,
-        env=environment,
+        env=_app_environment(project),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -106,18 +120,50 @@ def _run_app(project: Project) -> None:
     )
     try:
         said, _ = process.communicate()
-    finally:
-        if process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    except BaseException:
+        _end_group(process)
+        raise
     if process.returncode != 0:
         tail = "\n".join(said.decode(errors="replace").strip().splitlines()[-_TAIL:])
-        raise UserError(
-            f"the app ended with exit code {process.returncode}",
-            where=f"{project.folder / PROJECT_FILE}: {project.app}",
-            hint=tail or "It said nothing. Run it by hand in that folder.",
-        )
+        code = process.returncode
+        how = f"ended with exit code {code}" if code > 0 else f"was killed by {signal.Signals(-code).name}"
+        raise UserError(f"the app {how}", where=_where(project), hint=tail or "It said nothing. Run it by hand in that folder.")
+
+
+def _where(project: Project) -> str:
+    return f"{project.folder / PROJECT_FILE}: {project.app}"
+
+
+def _app_environment(project: Project) -> dict[str, str]:
+    """What CDKTF's own CLI gives to an app.
+
+    Source: hashicorp/terraform-cdk 0.21, packages/@cdktf/cli-core/src/lib/synth-stack.ts.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TF_VAR_")}
+    try:
+        context = json.loads(kept.get("CDKTF_CONTEXT_JSON") or "{}")
+    except ValueError as error:
+        raise UserError(f"is not JSON: {error}", where="CDKTF_CONTEXT_JSON", hint="Unset it, or set a JSON object.") from error
+    return {
+        "NODE_OPTIONS": "--max-old-space-size=4096",
+        **kept,
+        "CDKTF_OUTDIR": str(project.outdir),
+        "CDKTF_CONTEXT_JSON": json.dumps({**context, **project.context}),
+        "SYNTH_HCL_OUTPUT": "false",
+        "CHECKPOINT_DISABLE": "1",
+    }
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends the app with all that it has started: asked first, then killed."""
+    try:
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(_PATIENCE_S)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _known(stamp: Path) -> dict[str, Any] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +133,12 @@ def test_a_locked_state_names_the_command_for_its_stack() -> None:
     error = TerraformError("platform", _failed(_diagnostic(CASES[1])))
     assert f"`labctl unlock platform --id {error.lock.id if error.lock else ''}`" in error.hint
     assert "force-unlock" not in error.hint
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case["rule"]], ids=lambda case: case["name"])
+def test_a_project_that_is_no_lab_is_not_sent_to_one(case: dict[str, Any]) -> None:
+    result = CommandResult(("terraform", "plan"), 1, diagnostics=(replace(_diagnostic(case), severity="error"),))
+    error = TerraformError("web", result, lab=False)
+    assert error.rule == case["rule"]
+    assert not re.search(r"labctl|lab\.yaml|Vault|sandbox|foundation", error.hint)
+    assert error.hint

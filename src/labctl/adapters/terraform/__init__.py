@@ -27,7 +27,7 @@ from labctl.adapters.terraform.records import RECORD_NAME, ChildRecord, dead_chi
 from labctl.adapters.terraform.remedies import Remedy, explain
 from labctl.adapters.terraform.result import CommandResult
 from labctl.adapters.terraform.statelock import FileLock, file_lock, lock_from_json
-from labctl.adapters.terraform.terraform import OutputValue, PlanOutcome, Terraform
+from labctl.adapters.terraform.terraform import OutputValue, PlanOutcome, ProjectTerraform, Terraform
 from labctl.adapters.terraform.transient import Passing, is_transient, passing_faults
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "Passing",
     "PlanOutcome",
     "PlannedChange",
+    "ProjectTerraform",
     "ProviderSpec",
     "Remedy",
     "ResourceDrift",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from labctl.adapters.terraform.diagnostics import Diagnostic, LockInfo, lock_info
+from labctl.adapters.terraform.elsewhere import hint_elsewhere
 from labctl.adapters.terraform.remedies import explain, weightiest
 from labctl.adapters.terraform.result import CommandResult
 from labctl.model.errors import AdapterError
@@ -30,6 +31,7 @@ class TerraformError(AdapterError):
     Args:
         stack: The stack that it was run for.
         result: How it ended.
+        lab: Whether the stack is a lab's. What helps there does not help elsewhere.
 
     Attributes:
         result: As given; `result.errors` are all errors, the first in weight is in the message.
@@ -37,7 +39,7 @@ class TerraformError(AdapterError):
         lock: Who holds the state, when that is what is wrong.
     """
 
-    def __init__(self, stack: str, result: CommandResult) -> None:
+    def __init__(self, stack: str, result: CommandResult, *, lab: bool = True) -> None:
         first = weightiest(result.diagnostics) or _silent(result)
         remedy = explain(first, stack)
         others = len({error.text for error in result.errors if error.summary != "execution halted"}) - 1
@@ -45,7 +47,7 @@ class TerraformError(AdapterError):
         sentence = remedy.sentence if remedy else _own_words(first)
         super().__init__(
             f"{sentence}{more}",
-            hint=remedy.hint if remedy else _NO_REMEDY,
+            hint=(remedy.hint if lab else hint_elsewhere(remedy)) if remedy else _NO_REMEDY,
             where=": ".join(part for part in (stack, first.address) if part),
         )
         self.stack = stack
@@ -63,8 +65,8 @@ class TerraformError(AdapterError):
 class TerraformCancelled(TerraformError):
     """A Terraform command was interrupted; what it had made is in the state."""
 
-    def __init__(self, stack: str, result: CommandResult) -> None:
-        super().__init__(stack, result)
+    def __init__(self, stack: str, result: CommandResult, *, lab: bool = True) -> None:
+        super().__init__(stack, result, lab=lab)
         done = result.exit_code == 0
         self.message = "Terraform was interrupted, " + (
             "after it was done." if done else "finished what it had begun and kept its state."

@@ -119,6 +119,18 @@ RULES: tuple[Rule, ...] = (
         "Somebody else applied in between. Plan again and look at what is left.",
     ),
     _rule(
+        "upstream-missing",
+        r"Unable to find remote state",
+        "The state that it reads does not exist.",
+        "Deploy the stack that it belongs to. In a workspace on the local backend, backend and reference need a `workspace_dir`.",
+    ),
+    _rule(
+        "upstream-output",
+        r'Unsupported attribute.*does not have an attribute named "(?P<output>cross-stack-output-[^"]+)"',
+        "The stack that it reads does not publish {output} yet.",
+        "Apply that stack first; without --only, what a stack needs comes before it.",
+    ),
+    _rule(
         "destroy-prevented",
         r"Instance cannot be destroyed.*?Resource (?P<resource>\S+) has lifecycle\.prevent_destroy",
         "{resource} is protected against being destroyed.",

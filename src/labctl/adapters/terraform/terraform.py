@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import python_terraform
 from python_terraform import IsFlagged
@@ -81,6 +81,8 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
         lock_timeout_s: How long to wait for a state lock, in whole seconds.
         parallelism: How many resources at once; None leaves it to Terraform (10).
     """
+
+    of_a_lab: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -165,9 +167,9 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
             self._child = None
         result = _result(argv, ended, tuple(parsed), masked(ended.stderr, given), interrupted=child.interrupted)
         if child.interrupted or (result.cancelled and result.exit_code not in ok):
-            raise TerraformCancelled(self.stack, result)
+            raise TerraformCancelled(self.stack, result, lab=self.of_a_lab)
         if result.exit_code not in ok:
-            raise TerraformError(self.stack, result)
+            raise TerraformError(self.stack, result, lab=self.of_a_lab)
         return result
 
     def cancel(self) -> bool:
@@ -331,6 +333,12 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
         except ValueError as error:
             raise AdapterError(f"`{cmd}` of {self.engine.kind} did not answer in JSON: {error}", where=self.stack) from error
         return dict(shape)
+
+
+class ProjectTerraform(Terraform):
+    """Terraform on a stack of a project that is no lab: what helps in a lab does not help there."""
+
+    of_a_lab = False
 
 
 def _flag(wanted: bool) -> Any:
