@@ -25,7 +25,7 @@ RESULTS = Path(__file__).parents[1] / ".cache" / "bench.json"
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table: a series, and what it is held against with the most that it may take of that, where there is a target."""
+    """A line of the table: a series, what it is held against, and the most that it may take of that."""
 
     series: str
     base: str = ""
@@ -108,7 +108,7 @@ def _show(workload: str, samples: Samples) -> None:
     print(f"({workload}) {title}")
     print("| what | seconds | ratio | target |\n|---|---|---|---|")
     for line in LINES[workload]:
-        ratio = f"{samples.ratio(line.series, line.base):.2f} × {line.base}" if line.base else ""
+        ratio = f"{samples.ratio(line.series, line.base):.2f} x {line.base}" if line.base else ""
         target = f"≤ {line.target:.2f}" if line.target else ""
         print(f"| {line.series} | {samples.median(line.series):.3f} | {ratio} | {target} |")
     for name in MEMORY:

@@ -40,9 +40,7 @@ def _measure_once(lab: Path, samples: Samples) -> None:
     samples.add("memory", up.peak_mib)
     samples.add("no-op plan", run_watched([LABCTL, "plan"], lab).seconds)
     raw = [LABCTL, "env", "--", sys.executable, "-m", "bench.raw", *(str(lab / ".labctl/bench/stacks" / s) for s in STACKS)]
-    done = subprocess.run(
-        raw, cwd=lab, check=True, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
-    )
+    done = subprocess.run(raw, cwd=lab, check=True, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     samples.add("raw plan", float(done.stdout))
     samples.time("help", lambda: _labctl(lab, "--help"))
 

@@ -14,7 +14,9 @@ from bench.watch import run_watched
 from bench.workloads import Shape, stack_folder, write_project
 
 LABCTL = str(Path(sys.executable).parent / "labctl")
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {"CHECKPOINT_DISABLE": "1"}
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
+    "CHECKPOINT_DISABLE": "1"
+}
 
 PLAN = 'terraform -chdir="$s" plan -input=false -no-color -detailed-exitcode'
 INIT = 'terraform -chdir="$s" init -input=false -no-color'
@@ -42,12 +44,12 @@ def measure_project(shape: Shape, runs: int) -> Samples:
 
 
 def _first_apply(shape: Shape, folder: Path, samples: Samples) -> None:
-    _forget(shape, folder)
+    _forget(folder)
     samples.time("raw first apply", lambda: _loop(f"{INIT} && {APPLY}", folder, shape.stacks))
     if len(shape.ranks) > 1 and len(shape.ranks[0]) > 1:
-        _forget(shape, folder)
+        _forget(folder)
         samples.time("raw first apply by rank", lambda: [_at_once(f"{INIT} && {APPLY}", folder, rank) for rank in shape.ranks])
-    _forget(shape, folder)
+    _forget(folder)
     done = run_watched([LABCTL, "up", "--app", ".", "--yes", "--quiet"], folder, ENVIRONMENT)
     samples.add("first up", done.seconds)
     samples.add("memory in the first up", done.peak_mib)
@@ -91,7 +93,7 @@ def _shell(script: str, folder: Path, stacks: tuple[str, ...]) -> None:
         sys.exit(f"`{script}` ended with {done.returncode}: {done.stderr[-2000:]}")
 
 
-def _forget(shape: Shape, folder: Path) -> None:
+def _forget(folder: Path) -> None:
     """Takes away all that `init` and `apply` made; the synthesised JSON stays."""
     for path in (*folder.glob("*.tfstate*"), *folder.glob(f"{stack_folder(folder, '*').relative_to(folder)}/.terraform*")):
         if path.is_dir():
