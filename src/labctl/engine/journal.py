@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import socket
 import threading
@@ -38,7 +37,7 @@ class Journal:
     def __init__(self, paths: RunPaths, command: str, selection: Mapping[str, Any] | None = None) -> None:
         now = datetime.now(UTC)
         self.command, self.began = command, now.isoformat(timespec="seconds")
-        self.run_id = now.strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(2)
+        self.run_id = now.strftime("%Y%m%dT%H%M%SZ-") + os.urandom(2).hex()
         self.folder = paths.runs / self.run_id
         self._lock = threading.Lock()
         self._started = time.monotonic()
