@@ -1,85 +1,120 @@
-"""`make bench`: labctl against the raw terraform processes, in one run, on a lab of its own.
+"""`make bench`: labctl against the raw terraform processes, both in one run.
 
-Prints medians and ratios. A ratio compares two things measured alternately on the same machine; seconds alone do not travel.
+    python -m bench            every workload
+    python -m bench a c --runs 9
+
+Prints medians. A ratio is the median of the ratios of each round, in which both sides ran alternately on the same machine;
+seconds alone do not travel.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.watch import run_watched
+from bench.samples import Samples
+from bench.workloads import WORKLOADS
 
-ROOT = Path(__file__).parents[1]
-LABCTL = str(Path(sys.executable).parent / "labctl")
-RUNS = int(os.environ.get("BENCH_RUNS", "9"))
-STACKS = ("foundation", "platform")
-NETWORK = "127.86.250.0/24"
+LAB = "e"
+RESULTS = Path(__file__).parents[1] / ".cache" / "bench.json"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table: a series, what it is held against, and the most that it may take of that."""
+
+    series: str
+    base: str = ""
+    target: float | None = None
+
+
+NO_OP = (Line("raw plan with init"), Line("raw plan"), Line("bound", "raw plan"))
+LINES = {
+    "a": (
+        *NO_OP,
+        Line("no-op plan", "raw plan", 0.75),
+        Line("no-op up", "raw plan", 0.75),
+        Line("raw first apply"),
+        Line("first up", "raw first apply", 1.0),
+    ),
+    "b": (
+        *NO_OP,
+        Line("no-op plan", "bound", 1.10),
+        Line("no-op up", "bound", 1.10),
+        Line("raw first apply"),
+        Line("first up", "raw first apply"),
+    ),
+    "c": (
+        *NO_OP,
+        Line("no-op plan", "bound", 1.25),
+        Line("no-op up", "bound", 1.25),
+        Line("raw first apply"),
+        Line("raw first apply by rank", "raw first apply"),
+        Line("first up", "raw first apply by rank", 1.0),
+    ),
+    "d": (
+        *NO_OP,
+        # Own share: (labctl - raw) / labctl <= 10 % is labctl / raw <= 1 / 0.9.
+        Line("no-op plan", "raw plan", 1 / 0.9),
+        Line("no-op up", "raw plan", 1 / 0.9),
+        Line("raw first apply"),
+        Line("first up", "raw first apply"),
+    ),
+    "e": (Line("raw plan"), Line("no-op plan", "raw plan"), Line("no-op up", "raw plan"), Line("first up"), Line("help")),
+}
+MEMORY = ("memory", "memory in the first up")
+MEMORY_MIB = 100
 
 
 def main() -> int:
     """Measures and prints; exit code 1 where something that is measured does not work."""
-    with tempfile.TemporaryDirectory(prefix="labctl-bench-") as folder:
-        lab = Path(folder)
-        (lab / "lab.yaml").write_text(f"name: bench\ntarget: {{sandbox: {{network: {NETWORK}}}}}\n")
-        os.environ.setdefault("LABCTL_MIRROR", str(ROOT / ".cache" / "labctl" / "mirror"))
-        try:
-            labctl(lab, "mirror")
-            first = timed(lambda: labctl(lab, "up", "--yes"))
-            results = measure(lab) | {"first_up_s": round(first, 2)}
-        finally:
-            labctl(lab, "sandbox", "reset", "--yes")
-    show(results)
-    (ROOT / ".cache" / "bench.json").write_text(json.dumps(results, indent=2) + "\n")
+    options = _options()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    results: dict[str, dict[str, list[float]]] = {}
+    print(f"medians of {options.runs} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n", flush=True)
+    for workload in options.workloads or (*WORKLOADS, LAB):
+        samples = _measure(workload, options.runs)
+        results[workload] = samples.series
+        _show(workload, samples)
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     return 0
 
 
-def labctl(lab: Path, *args: str) -> None:
-    """Runs labctl; raises where it fails."""
-    subprocess.run([LABCTL, *args], cwd=lab, check=True, stdout=subprocess.DEVNULL)
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description="Measures labctl against the raw terraform processes.")
+    parser.add_argument("workloads", nargs="*", choices=[*WORKLOADS, LAB, []], metavar="WORKLOAD", help="a to e; all by default")
+    parser.add_argument("--runs", type=int, default=9, metavar="N", help="rounds; 9 by default")
+    return parser.parse_args()
 
 
-def timed(action: Callable[[], object]) -> float:
-    """Wall seconds."""
-    began = time.perf_counter()
-    action()
-    return time.perf_counter() - began
+def _measure(workload: str, runs: int) -> Samples:
+    if workload == LAB:
+        from bench.lab import measure_lab
+
+        return measure_lab(runs)
+    from bench.projects import measure_project
+
+    return measure_project(WORKLOADS[workload], runs)
 
 
-def measure(lab: Path) -> dict[str, float]:
-    """Each thing `RUNS` times, alternately; medians."""
-    raw_plan = [LABCTL, "env", "--", sys.executable, "-m", "bench.raw", *(str(lab / ".labctl/bench/stacks" / s) for s in STACKS)]
-    series: dict[str, list[float]] = {"noop_up_s": [], "noop_plan_s": [], "raw_plans_s": [], "help_s": [], "memory_mib": []}
-    for _ in range(RUNS):
-        up = run_watched([LABCTL, "up", "--yes"], lab)
-        series["noop_up_s"].append(up.seconds)
-        series["memory_mib"].append(up.peak_mib)
-        series["noop_plan_s"].append(run_watched([LABCTL, "plan"], lab).seconds)
-        done = subprocess.run(
-            raw_plan, cwd=lab, check=True, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
-        )
-        series["raw_plans_s"].append(float(done.stdout))
-        series["help_s"].append(timed(lambda: labctl(lab, "--help")))
-    return {name: round(statistics.median(values), 3) for name, values in series.items()}
-
-
-def show(results: dict[str, float]) -> None:
-    """A table, with the ratios that count."""
-    raw, plan, up = results["raw_plans_s"], results["noop_plan_s"], results["noop_up_s"]
-    print(f"median of {RUNS} runs, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print(f"raw `terraform plan` of both folders in sequence   {raw:7.2f} s")
-    print(f"no-op `labctl plan`                                {plan:7.2f} s   {plan / raw:.2f} x raw")
-    print(f"no-op `labctl up`                                  {up:7.2f} s   {up / raw:.2f} x raw")
-    print(f"first `labctl up`, provider in the mirror          {results['first_up_s']:7.2f} s")
-    print(f"`labctl --help`                                    {results['help_s'] * 1000:7.0f} ms")
-    print(f"labctl's own memory in a no-op up, peak            {results['memory_mib']:7.0f} MiB")
+def _show(workload: str, samples: Samples) -> None:
+    """One workload's part of the table."""
+    title = WORKLOADS[workload].title if workload in WORKLOADS else "a lab on the sandbox"
+    print(f"({workload}) {title}")
+    print("| what | seconds | ratio | target |\n|---|---|---|---|")
+    for line in LINES[workload]:
+        ratio = f"{samples.ratio(line.series, line.base):.2f} x {line.base}" if line.base else ""
+        target = f"≤ {line.target:.2f}" if line.target else ""
+        print(f"| {line.series} | {samples.median(line.series):.3f} | {ratio} | {target} |")
+    for name in MEMORY:
+        if name in samples.series:
+            print(f"| own {name}, peak, MiB | {samples.median(name):.0f} | | ≤ {MEMORY_MIB} |")
+    print(flush=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,10 @@ class Watched:
     peak_mib: float
 
 
-def run_watched(command: list[str], folder: Path) -> Watched:
+def run_watched(command: list[str], folder: Path, env: Mapping[str, str] | None = None) -> Watched:
     """Runs the command to its end; it must succeed."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL)
     peak_kib = [0]
     watcher = threading.Thread(target=_watch, args=(process, peak_kib), daemon=True)
     watcher.start()

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from labctl import __version__
+from labctl.cli._params import read_plainly
 from labctl.model.errors import LabError, nearest
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def _root(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 failed, 130 interrupted, 2 where the command documents it."""
+    read_plainly()
     try:
         code = _run(argv)
     except LabError as error:

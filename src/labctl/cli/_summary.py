@@ -6,14 +6,14 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from labctl.model.reportformats import counts_words
-
 if TYPE_CHECKING:
     from labctl.engine.status import Endpoint
 
 
 def counts_text(stack: Mapping[str, Any]) -> str:
     """` (8 added, 1 changed)` from a stack's entry in the report; empty where nothing was done."""
+    from labctl.model.reportformats import counts_words
+
     counts = counts_words(stack)
     return f" ({counts})" if counts else ""
 

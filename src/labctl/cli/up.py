@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from labctl.engine.report import Report
+    from labctl.engine.run import Run
     from labctl.engine.status import Endpoint
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -61,7 +62,6 @@ def up(
     """
     somebody_to_ask(context, "up", yes=yes)
 
-    from labctl.engine.labrun import LabRun
     from labctl.engine.run import Options
     from labctl.engine.start import opening
     from labctl.engine.up import up as bring_up
@@ -85,13 +85,20 @@ def up(
             report = bring_up(run)
             found: Sequence[Endpoint] = ()
             on_sandbox = False
-            if isinstance(run, LabRun):
-                from labctl.engine.status import endpoints
-
-                found, on_sandbox = endpoints(run), run.lab.target.sandbox is not None
+            if app_dir is None:
+                found, on_sandbox = _endpoints(run)
     if not as_json:
         _show(report, found, on_sandbox=on_sandbox)
     return 1 if report.result == DECLINED else 0
+
+
+def _endpoints(run: Run) -> tuple[Sequence[Endpoint], bool]:
+    """Where the lab can be reached, and whether that is on the sandbox. What a lab needs is not loaded for other projects."""
+    from labctl.engine.labrun import LabRun
+    from labctl.engine.status import endpoints
+
+    assert isinstance(run, LabRun)
+    return endpoints(run), run.lab.target.sandbox is not None
 
 
 def _show(report: Report, found: Sequence[Endpoint], *, on_sandbox: bool) -> None:

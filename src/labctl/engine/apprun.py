@@ -14,9 +14,9 @@ from typing import Any
 from labctl.adapters.terraform import ProjectTerraform, Terraform, find_engine
 from labctl.engine.locks import free_dead_lock
 from labctl.engine.paths import RunPaths
+from labctl.engine.preparing import prepare, take_stacks
 from labctl.engine.recovery import wait_for_earlier
 from labctl.engine.run import DEFAULT_WORKSPACE, Run, StackRun, Stage
-from labctl.engine.stages import prepare, take_stacks
 from labctl.engine.workspace import LOCK_TIMEOUT_S, WORKSPACES, Toolchain, terraform
 from labctl.model.errors import UserError, nearest
 from labctl.model.secret import MASK, Secret

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import re
-import secrets
 import shutil
 import socket
 import threading
@@ -48,7 +47,7 @@ class Journal:
     def __init__(self, paths: RunPaths, command: str, selection: Mapping[str, Any] | None = None, keep: int = KEEP_RUNS) -> None:
         now = datetime.now(UTC)
         self.command, self.began = command, now.isoformat(timespec="seconds")
-        self.run_id = now.strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(2)
+        self.run_id = now.strftime("%Y%m%dT%H%M%SZ-") + os.urandom(2).hex()
         self.folder = paths.runs / self.run_id
         self._lock = threading.Lock()
         self._started = time.monotonic()

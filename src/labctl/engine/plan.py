@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from labctl.engine.planning import plan_stacks
+from labctl.engine.preparing import prepare, selected
 from labctl.engine.run import Run, StackRun
-from labctl.engine.stages import prepare, selected
 from labctl.model.errors import LabError
 from labctl.model.plan import StackPlan, StackStatus
 

@@ -10,11 +10,10 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labctl.adapters.terraform import RECORD_NAME, Terraform, running_child
 from labctl.engine.journal import PLAN_SUFFIX, journals
-from labctl.engine.labrun import LabRun
 from labctl.engine.locks import free_dead_lock
 from labctl.engine.run import Run, StackRun
 from labctl.engine.workspace import terraform
@@ -34,6 +33,9 @@ from labctl.model.leftovers import (
     unfinished,
 )
 from labctl.model.state import parse_state
+
+if TYPE_CHECKING:
+    from labctl.engine.labrun import LabRun
 
 POLL_S = 0.5
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from labctl.engine.events import Event
 from labctl.engine.interrupt import Interrupted
-from labctl.engine.reports import write_reports
 from labctl.engine.run import Run, StackRun
 from labctl.model.errors import LabError
 from labctl.model.report import CHANGED, FAILED, INTERRUPTED, RunReport, StackResult
@@ -54,6 +53,9 @@ def conclude(
         error: What stopped it.
         changes: What the steps changed.
     """
+    # Loaded when it is needed: the first Terraform starts without it.
+    from labctl.engine.reports import write_reports
+
     if error is not None:
         result = INTERRUPTED if isinstance(error, Interrupted) or run.interrupts.count else FAILED
     report = Report(result, tuple(_entry(stack) for stack in stacks), run.clock(), tuple(changes))

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from labctl.engine.events import Event, Sink
 from labctl.engine.interrupt import Interrupted, Interrupts
 from labctl.engine.journal import Journal, lab_lock
-from labctl.engine.lab import open_lab
-from labctl.engine.labrun import LabRun
 from labctl.engine.paths import RunPaths, private_files
 from labctl.engine.run import Options, Run
 from labctl.model.errors import LabError, UserError
 from labctl.model.report import KEEP_RUNS
+
+if TYPE_CHECKING:
+    from labctl.engine.labrun import LabRun
 
 R = TypeVar("R", bound=Run)
 _READING = frozenset({"output"})
@@ -44,6 +45,9 @@ def starting(command: str, lab_file: Path | None, options: Options, view: Sink) 
     Raises:
         UserError: The lab cannot be opened, or another run holds it.
     """
+    from labctl.engine.lab import open_lab
+    from labctl.engine.labrun import LabRun
+
     found = open_lab(lab_file)
 
     def make(**parts: Any) -> LabRun:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from labctl.engine.events import Event
 from labctl.engine.labrun import LabRun
 from labctl.engine.locks import free_dead_lock
-from labctl.engine.stages import prepare
+from labctl.engine.preparing import prepare
 from labctl.engine.workspace import terraform
 from labctl.model.errors import UserError, nearest
 from labctl.model.state import StackState

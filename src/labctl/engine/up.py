@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from labctl.engine.applying import apply_and_read
 from labctl.engine.executing import run_stacks
 from labctl.engine.planning import plan_stack, plan_stacks
+from labctl.engine.preparing import prepare, selected
 from labctl.engine.report import Report, conclude
 from labctl.engine.run import Run, StackRun
-from labctl.engine.stages import prepare, selected
 from labctl.model.errors import LabError, UserError
 from labctl.model.plan import StackPlan, StackStatus
 from labctl.model.report import APPLIED, DECLINED, DONE, NO_CHANGES, NOTHING

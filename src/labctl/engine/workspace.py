@@ -23,12 +23,12 @@ from labctl.adapters.terraform import (
 )
 from labctl.engine.paths import LabPaths
 from labctl.engine.run import DEFAULT_WORKSPACE, Run, StackRun
-from labctl.engine.session import LabSession
-from labctl.engine.target import TargetSession, trust_bundle
 from labctl.model.secret import Secret
 
 if TYPE_CHECKING:
     from labctl.engine.labrun import LabRun
+    from labctl.engine.session import LabSession
+    from labctl.engine.target import TargetSession
 
 INIT_STAMP = ".terraform/labctl-init.json"
 LOCK_TIMEOUT_S = 10
@@ -156,6 +156,8 @@ def _stamped(stamp: Path) -> str:
 
 def terraform_environment(paths: LabPaths, target: TargetSession, session: LabSession | None) -> dict[str, str | Secret]:
     """What the provider and the S3 backend read, besides the folder."""
+    from labctl.engine.target import trust_bundle
+
     authorities = tuple(file for file in (target.ca_file, paths.authority) if file)
     bundle = str(trust_bundle(paths, authorities))
     found: dict[str, str | Secret] = {"SSL_CERT_FILE": bundle, "AWS_CA_BUNDLE": bundle}

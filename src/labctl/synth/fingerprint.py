@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import labctl
-from labctl.model.stackcontext import StackContext
+
+if TYPE_CHECKING:
+    from labctl.model.stackcontext import StackContext
 
 _TOP_LEVEL = ("stacks", "layers")
 _ROOMS = ("model", "cloudinit", "synth")
@@ -59,6 +61,8 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _version(name: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(name)
     except PackageNotFoundError:

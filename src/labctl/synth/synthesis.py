@@ -9,12 +9,14 @@ import tempfile
 import traceback
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labctl.model.errors import LabError, UserError
-from labctl.model.stackcontext import StackContext
 from labctl.synth.fingerprint import fingerprint
 from labctl.synth.manifest import MANIFEST, Synthesis, read_manifest
+
+if TYPE_CHECKING:
+    from labctl.model.stackcontext import StackContext
 
 STAMP = "synthesis.json"
 

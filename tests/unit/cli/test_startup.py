@@ -33,8 +33,15 @@ def test_the_first_help_loads_none_of_the_heavy_parts(tmp_path: Path, args: tupl
 
 @pytest.mark.parametrize("args", [("up", "--help"), ("secrets", "get", "--help"), ("sandbox", "reset", "--help")])
 def test_the_help_of_a_command_loads_no_client(tmp_path: Path, args: tuple[str, ...]) -> None:
-    # typer reads a command's own options with pydantic.
-    assert loaded(tmp_path, *args) & HEAVY <= {"pydantic"}
+    assert loaded(tmp_path, *args) & HEAVY == set()
+
+
+@pytest.mark.parametrize("command", ["plan", "up", "down"])
+def test_a_project_that_is_no_lab_loads_nothing_of_a_lab(tmp_path: Path, command: str) -> None:
+    (tmp_path / "cdktf.json").write_text('{"app": "mkdir -p cdktf.out && echo \'{\\"stacks\\": {}}\' > cdktf.out/manifest.json"}')
+    found = loaded(tmp_path, command, "--app", ".", *(() if command == "plan" else ("--yes",)))
+    assert "labctl.engine.apprun" in found, "it did not come that far"
+    assert found & (HEAVY | {"labctl.model.lab", "labctl.engine.labrun", "zoneinfo", "importlib.metadata"}) == set()
 
 
 def test_the_list_of_runs_needs_no_client(tmp_path: Path) -> None:

