@@ -23,6 +23,7 @@ COMMANDS = {
     "up": "Apply the layers in order, until the lab is as described.",
     "plan": "Show what `up` would change.",
     "down": "Destroy layers, and what depends on them.",
+    "resume": "Go on with the last `up` or `down` that did not end well.",
     "status": "Show where the lab stands.",
     "output": "Print a layer's outputs.",
     "graph": "Draw the stacks, what each needs, and whether it is deployed.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from labctl.cli._completion import drawing_formats
-from labctl.cli._options import IdentityOption, JsonOption, LabOption, one_of
+from labctl.cli._options import AppOption, IdentityOption, JsonOption, LabOption, one_of
 from labctl.cli._terminal import colour, width
 
 if TYPE_CHECKING:
@@ -38,11 +38,12 @@ def graph(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write to this file.")] = None,
     identity: IdentityOption = None,
+    app_dir: AppOption = None,
     lab: LabOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Draw the stacks, what each needs, and whether it is deployed."""
-    from labctl.engine.graph import FORMATS, lab_graph
+    from labctl.engine.graph import FORMATS, app_graph, lab_graph
     from labctl.engine.lab import open_lab
     from labctl.model.drawing import as_document
     from labctl.model.errors import UserError
@@ -52,11 +53,10 @@ def graph(
         if as_json:
             raise UserError("--format and --json exclude each other", hint="Leave one of them out.")
     chosen = format_ or _SUFFIXES.get(out.suffix.lower() if out else "", "text")
-    found = open_lab(lab)
-    drawn = lab_graph(found, tuple(identity or ()))
+    drawn = app_graph(app_dir) if app_dir else lab_graph(open_lab(lab), tuple(identity or ()))
     if as_json:
         problems = {"problems": list(drawn.problems)} if drawn.problems else {}
-        text = json.dumps({"lab": found.lab.name, "stacks": as_document(drawn.nodes), **problems}, indent=2) + "\n"
+        text = json.dumps({"lab": drawn.name, "stacks": as_document(drawn.nodes), **problems}, indent=2) + "\n"
     else:
         text = FORMATS[chosen](drawn.nodes, FILE_WIDTH if out else width())
     if out is not None:

@@ -33,6 +33,7 @@ def plan(
     stack: StackOption = None,
     only: OnlyOption = False,
     detailed_exitcode: Annotated[bool, typer.Option("--detailed-exitcode", help="Exit with 2 where there are changes.")] = False,
+    save: Annotated[bool, typer.Option("--save", help="Keep the plans, for `labctl up --plan RUN`.")] = False,
     parallelism: ParallelismOption = None,
     synth: SynthOption = False,
     identity: IdentityOption = None,
@@ -53,6 +54,7 @@ def plan(
         layers=tuple(layer or ()),
         stacks=(*(stacks or ()), *(stack or ())),
         only=only,
+        save=save,
         parallelism=parallelism or 0,
         resynthesise=synth,
         identities=tuple(identity or ()),
@@ -61,6 +63,8 @@ def plan(
         picture = make_plans(run)
     if not as_json:
         show_picture(picture.plans)
+        if picture.saved:
+            print(f"Kept. `labctl up --plan {picture.saved}` applies exactly this.")
     if not picture.fine:
         return 1
     return 2 if detailed_exitcode and picture.changes else 0

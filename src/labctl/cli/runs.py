@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from labctl.cli._completion import report_formats, run_ids
-from labctl.cli._options import JsonOption, LabOption, one_of
+from labctl.cli._options import AppOption, JsonOption, LabOption, one_of
 from labctl.cli._terminal import colour, cut, width
 
 if TYPE_CHECKING:
@@ -36,12 +36,13 @@ def runs(
         str | None,
         typer.Option("--format", metavar="FORMAT", help="One run as markdown or junit.", autocompletion=report_formats),
     ] = None,
+    app_dir: AppOption = None,
     lab: LabOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """List the runs that are kept, or show one: its stacks, what failed, and where the time went."""
-    from labctl.engine.lab import open_lab
     from labctl.engine.runs import find_run, kept_runs
+    from labctl.engine.start import project_paths
     from labctl.model.errors import UserError
     from labctl.model.report import as_document
     from labctl.model.reportformats import FORMATS
@@ -50,11 +51,11 @@ def runs(
         one_of("format", format_, FORMATS)
         if run is None or as_json:
             raise UserError("--format is for one run, without --json", hint="Write `labctl runs ID --format …`.")
-    found = open_lab(lab)
+    found = project_paths(lab, app_dir)
     if run is None:
         kept = kept_runs(found)
         if as_json:
-            print(json.dumps({"lab": found.lab.name, "runs": [_entry(one) for one in kept]}, indent=2))
+            print(json.dumps({"lab": found.name, "runs": [_entry(one) for one in kept]}, indent=2))
         else:
             _show(list_lines(kept), width())
         return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -47,6 +47,9 @@ def up(
     only: OnlyOption = False,
     yes: YesOption = False,
     allow_destroy: AllowOption = None,
+    saved_plan: Annotated[
+        str, typer.Option("--plan", metavar="RUN", help="Apply exactly what `labctl plan --save` kept under this run.")
+    ] = "",
     parallelism: ParallelismOption = None,
     fail_fast: FailFastOption = False,
     synth: SynthOption = False,
@@ -77,6 +80,7 @@ def up(
             assume_yes=yes,
             parallelism=parallelism or 0,
             fail_fast=fail_fast,
+            saved_plan=saved_plan,
             resynthesise=synth,
             confirm=confirmation(context, sink, yes=yes, question="Apply?"),
             confirm_again=confirmation(context, sink, yes=False, question="This goes beyond what you confirmed. Apply it?"),

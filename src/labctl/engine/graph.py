@@ -9,8 +9,11 @@ from pathlib import Path
 
 from labctl.adapters.graphviz import svg
 from labctl.engine.lab import OpenLab
+from labctl.engine.preparing import prepare
+from labctl.engine.run import Options
 from labctl.engine.session import local_state
 from labctl.engine.stages import stack_context
+from labctl.engine.start import starting_app
 from labctl.engine.status import stack_states
 from labctl.model.drawing import DEPLOYED, NOT_DEPLOYED, UNKNOWN, Node, as_dot, as_mermaid, as_tree
 from labctl.model.errors import LabError, UserError
@@ -27,14 +30,15 @@ FORMATS: dict[str, Callable[[Sequence[Node], int], str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class LabGraph:
-    """A lab's stacks, each after those that it needs; `problems` are sentences about what could not be read."""
+class DrawnGraph:
+    """The stacks of a lab or a project, each after those that it needs; `problems` say what could not be read."""
 
+    name: str
     nodes: tuple[Node, ...]
     problems: tuple[str, ...]
 
 
-def lab_graph(found: OpenLab, named: Sequence[Path] = ()) -> LabGraph:
+def lab_graph(found: OpenLab, named: Sequence[Path] = ()) -> DrawnGraph:
     """The stacks of the last synthesis with their status; a lab that was never synthesised is, beside its folder.
 
     Raises:
@@ -43,7 +47,22 @@ def lab_graph(found: OpenLab, named: Sequence[Path] = ()) -> LabGraph:
     stacks = _stacks(found)
     status, problems = _status(found, stacks, named)
     nodes = tuple(Node(stack.name, stack.layer, stack.dependencies, status[stack.name]) for stack in stacks)
-    return LabGraph(nodes, tuple(problems))
+    return DrawnGraph(found.lab.name, nodes, tuple(problems))
+
+
+def app_graph(folder: Path) -> DrawnGraph:
+    """The stacks of a CDKTF project with their status.
+
+    Raises:
+        LabError: The project cannot be synthesised, or a state not be read.
+    """
+    with starting_app("graph", folder, Options(), lambda _event: None) as run:
+        prepare(run, "graph")
+        nodes = tuple(
+            Node(one.name, one.layer, one.stack.dependencies, DEPLOYED if one.state.deployed else NOT_DEPLOYED)
+            for one in run.stacks
+        )
+        return DrawnGraph(run.name, nodes, ())
 
 
 def _stacks(found: OpenLab) -> tuple[Stack, ...]:

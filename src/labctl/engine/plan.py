@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from labctl.engine.planning import plan_stacks
 from labctl.engine.preparing import prepare, selected
 from labctl.engine.run import Run, StackRun
+from labctl.engine.savedplan import save_plan
 from labctl.model.errors import LabError
 from labctl.model.plan import StackPlan, StackStatus
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """All plans of a run. `fine` is False where one could not be made."""
+    """All plans of a run. `fine` is False where one could not be made; `saved` is the run's id where they are kept."""
 
     plans: tuple[StackPlan, ...]
     fine: bool
+    saved: str = ""
 
     @property
     def changes(self) -> bool:
@@ -40,7 +42,8 @@ def plan(run: Run) -> Picture:
     for one in plans:
         run.emit_plan(one)
     run.emit_picture(plans)
-    return Picture(plans, fine=not any(one.status in (StackStatus.BLOCKED, StackStatus.ERROR) for one in plans))
+    saved = save_plan(run, stacks) if run.options.save else ""
+    return Picture(plans, saved=saved, fine=not any(one.status in (StackStatus.BLOCKED, StackStatus.ERROR) for one in plans))
 
 
 def _tell(run: Run, stack: StackRun) -> None:

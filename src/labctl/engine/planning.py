@@ -10,6 +10,7 @@ from typing import Any
 from labctl.adapters.terraform import TerraformError
 from labctl.engine.journal import PLAN_SUFFIX
 from labctl.engine.propagated import plan_propagated
+from labctl.engine.retry import pass_by_itself
 from labctl.engine.run import Run, StackRun
 from labctl.engine.scheduler import run_schedule
 from labctl.engine.workspace import forget_init, terraform
@@ -104,14 +105,7 @@ def plan_stack(run: Run, stack: StackRun, *, destroy: bool = False) -> StackPlan
     run.interrupts.check()
     run.mend(stack)
     file = run.journal.folder / f"{stack.name}{PLAN_SUFFIX}"
-    try:
-        shown = _plan_into(run, stack, file, destroy=destroy)
-    except TerraformError as error:
-        if not error.wants_init:
-            raise
-        # Something else, as the plain CLI, has been at the folder since.
-        forget_init(stack)
-        shown = _plan_into(run, stack, file, destroy=destroy)
+    shown = _plan_patiently(run, stack, file, destroy=destroy)
     summary = parse_plan(stack.name, shown)
     status = StackStatus.CHANGES if not summary.empty else StackStatus.NO_CHANGES
     if not stack.state.deployed and not destroy and status is StackStatus.CHANGES:
@@ -120,6 +114,21 @@ def plan_stack(run: Run, stack: StackRun, *, destroy: bool = False) -> StackPlan
     stack.planned = planned_outputs(shown) if shown else None
     _tell(run, stack.plan)
     return stack.plan
+
+
+def _plan_patiently(run: Run, stack: StackRun, file: Path, *, destroy: bool) -> dict[str, Any]:
+    """As `_plan_into`, also where the stack's folder must be set up anew, or something fails that passes by itself."""
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return _plan_into(run, stack, file, destroy=destroy)
+        except TerraformError as error:
+            if error.wants_init and tries == 1:
+                # Something else, as the plain CLI, has been at the folder since.
+                forget_init(stack)
+            elif not pass_by_itself(run, stack, error, tries):
+                raise
 
 
 def _plan_into(run: Run, stack: StackRun, file: Path, *, destroy: bool) -> dict[str, Any]:

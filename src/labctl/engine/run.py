@@ -47,7 +47,8 @@ class Options:
         parallelism: How many stacks at once; 0 leaves it to labctl.
         fail_fast: Nothing new starts once a stack has failed.
         resynthesise: Synthesise even if nothing seems to have changed.
-        saved_plan: A plan that was made earlier: a run's id or a folder. Exactly that is applied.
+        save: Keep the plans, to apply them later.
+        saved_plan: The run whose kept plans are to be applied, exactly those.
     """
 
     layers: tuple[str, ...] = ()
@@ -61,6 +62,7 @@ class Options:
     parallelism: int = 0
     fail_fast: bool = False
     resynthesise: bool = False
+    save: bool = False
     saved_plan: str = ""
 
     def selection(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from labctl.engine.labrun import LabRun
 
 R = TypeVar("R", bound=Run)
-_READING = frozenset({"output"})
+_READING = frozenset({"output", "graph"})
 """Commands whose runs nobody will ask for; they would push those that matter out of the journal."""
 
 
@@ -36,6 +36,21 @@ def opening(command: str, lab_file: Path | None, app: Path | None, options: Opti
             "--layer is for a lab; a CDKTF project has stacks", hint="Name stacks, or globs: `labctl plan --app DIR 'net-*'`."
         )
     return starting_app(command, app, options, view)
+
+
+def project_paths(lab_file: Path | None, app: Path | None) -> RunPaths:
+    """Where the runs of the CDKTF project in `app`, or else of a lab, leave their things.
+
+    Raises:
+        UserError: The project or the lab cannot be opened.
+    """
+    if app is None:
+        from labctl.engine.lab import open_lab
+
+        return open_lab(lab_file).paths
+    from labctl.engine.apprun import open_app
+
+    return open_app(app)[1]
 
 
 @contextmanager

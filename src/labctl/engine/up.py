@@ -9,7 +9,9 @@ from labctl.engine.executing import run_stacks
 from labctl.engine.planning import plan_stack, plan_stacks
 from labctl.engine.preparing import prepare, selected
 from labctl.engine.report import Report, conclude
+from labctl.engine.retry import pass_by_itself
 from labctl.engine.run import Run, StackRun
+from labctl.engine.savedplan import load_plan
 from labctl.model.errors import LabError, UserError
 from labctl.model.plan import StackPlan, StackStatus
 from labctl.model.report import APPLIED, DECLINED, DONE, NO_CHANGES, NOTHING
@@ -31,9 +33,14 @@ def up(run: Run) -> Report:
 
     try:
         prepare(run, "up")
-        stacks = selected(run, downwards=False)
-        with run.stage("planning"):
-            _plan(run, stacks)
+        if run.options.saved_plan:
+            stacks = load_plan(run)
+            for stack in stacks:
+                run.judge(stack)
+        else:
+            stacks = selected(run, downwards=False)
+            with run.stage("planning"):
+                _plan(run, stacks)
         if not _confirm(run, stacks):
             return conclude(run, stacks, DECLINED)
         with run.stage("applying"):
@@ -84,20 +91,37 @@ def _bring_up(run: Run, stack: StackRun) -> list[str]:
         )
     if stack.plan is None or not stack.plan.skipped:
         if _is_stale(run, stack):
-            confirmed = stack.plan
             run.take_over(stack)
-            plan = plan_stack(run, stack)
-            run.judge(stack)
-            _stay_within(run, confirmed, plan)
-        assert stack.plan is not None
-        assert stack.plan.summary is not None
-        if not stack.plan.summary.empty:
-            apply_and_read(run, stack)
+            _plan_again(run, stack)
+        _apply(run, stack)
     else:
         apply_and_read(run, stack)
     changes = run.finish(stack)
     stack.result = APPLIED if stack.applied else NO_CHANGES
     return changes
+
+
+def _apply(run: Run, stack: StackRun) -> None:
+    """Applies what is planned; where that failed for a reason that passes by itself, what is left of it, after a fresh plan."""
+    tries = 0
+    while stack.plan is not None and stack.plan.summary is not None and not stack.plan.summary.empty:
+        tries += 1
+        try:
+            apply_and_read(run, stack)
+        except LabError as error:
+            if not pass_by_itself(run, stack, error, tries):
+                raise
+            _plan_again(run, stack)
+        else:
+            return
+
+
+def _plan_again(run: Run, stack: StackRun) -> None:
+    """Plans the stack on what is there now, and stays within what was confirmed."""
+    confirmed = stack.plan
+    plan = plan_stack(run, stack)
+    run.judge(stack)
+    _stay_within(run, confirmed, plan)
 
 
 def _is_stale(run: Run, stack: StackRun) -> bool:

@@ -31,6 +31,7 @@ class StackState:
 
     Attributes:
         serial: Rises with each change; -1 where there is no state at all.
+        lineage: The same through all of a state's life; "" where there is none.
         outputs: Output values by name.
         sensitive: Names of the outputs that are not to be shown unasked.
         vmids: VMIDs of the guests in it.
@@ -41,6 +42,7 @@ class StackState:
     """
 
     serial: int = -1
+    lineage: str = ""
     outputs: Mapping[str, Any] | None = None
     sensitive: frozenset[str] = frozenset()
     vmids: frozenset[int] = frozenset()
@@ -70,6 +72,7 @@ def parse_state(text: str | bytes | None, where: str) -> StackState:
         managed = [r for r in document.get("resources", ()) if r["mode"] == "managed" and r.get("instances")]
         return StackState(
             serial=int(document["serial"]),
+            lineage=str(document.get("lineage", "")),
             outputs={name: item["value"] for name, item in document.get("outputs", {}).items()},
             sensitive=frozenset(name for name, item in document.get("outputs", {}).items() if item.get("sensitive")),
             vmids=frozenset(_vmids(managed)),

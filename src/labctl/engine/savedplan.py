@@ -1,0 +1,111 @@
+"""Keeps a plan in its run's folder, and takes it up again: review first, apply later, and exactly that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from labctl.engine.journal import PLAN_SUFFIX
+from labctl.engine.paths import cannot_write
+from labctl.engine.run import Run, StackRun
+from labctl.engine.workspace import terraform
+from labctl.model.errors import UserError, nearest
+from labctl.model.plan import PlanSummary, StackPlan, StackStatus, parse_plan
+from labctl.model.propagation import planned_outputs
+from labctl.model.savedplan import SavedStack, as_document, from_document, stale
+
+DOCUMENT = "plan.json"
+KEPT_SUFFIX = ".saved-plan"
+"""Unlike `PLAN_SUFFIX`, which the end of a run removes."""
+
+
+def save_plan(run: Run, stacks: Sequence[StackRun]) -> str:
+    """Keeps the plans of the run; returns the run's id. Terraform's plan files hold every value of their stacks, mode 0600.
+
+    Raises:
+        UserError: A plan could not be made, or the disk is full.
+    """
+    saved = []
+    for stack in stacks:
+        if stack.plan is None or stack.plan.status in (StackStatus.ERROR, StackStatus.BLOCKED):
+            raise UserError(
+                "cannot be planned, so there is nothing to keep", where=stack.name, hint="Mend that, then plan again."
+            )
+        name = ""
+        if stack.plan_file is not None:
+            kept = stack.plan_file.with_name(stack.plan_file.name.removesuffix(PLAN_SUFFIX) + KEPT_SUFFIX)
+            stack.plan_file = stack.plan_file.rename(kept)
+            name = kept.name
+        saved.append(SavedStack(stack.plan, _content(stack), stack.state.serial, stack.state.lineage, name))
+    try:
+        (run.journal.folder / DOCUMENT).write_text(json.dumps(as_document(run.journal.run_id, saved), indent=1))
+    except OSError as error:
+        raise cannot_write(run.journal.folder, error) from error
+    return run.journal.run_id
+
+
+def load_plan(run: Run) -> tuple[StackRun, ...]:
+    """The stacks of the saved plan that the options name, each with its plan as it was shown.
+
+    Raises:
+        UserError: There is no such plan, or a part of it is stale: each such stack is named.
+    """
+    folder = _folder(run)
+    try:
+        saved = from_document(json.loads((folder / DOCUMENT).read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"the saved plan cannot be read: {error}", where=str(folder), hint="Run `labctl plan --save` again."
+        ) from error
+    known = {stack.name: stack for stack in run.stacks}
+    gone = [one.plan.stack for one in saved if one.plan.stack not in known]
+    reasons = [f"{name}: there is no such stack any more" for name in gone]
+    for one in saved:
+        if one.plan.stack in known:
+            stack = known[one.plan.stack]
+            reason = stale(one, _content(stack), stack.state.serial, stack.state.lineage)
+            reasons += [f"{stack.name}: {reason}"] if reason else []
+    if reasons:
+        raise UserError(
+            f"the saved plan {folder.name} is stale: {'; '.join(reasons)}",
+            hint="Nothing was applied. Run `labctl plan --save` again, and look at what it would do now.",
+        )
+    for one in saved:
+        _take(run, known[one.plan.stack], one, folder)
+    names = {one.plan.stack for one in saved}
+    return tuple(stack for stack in run.stacks if stack.name in names)
+
+
+def _take(run: Run, stack: StackRun, saved: SavedStack, folder: Path) -> None:
+    stack.plan = saved.plan
+    if not saved.file:
+        return
+    stack.plan_file = folder / saved.file
+    shown = terraform(run, stack).show_plan(stack.plan_file) if saved.plan.status is not StackStatus.NO_CHANGES else {}
+    summary = parse_plan(stack.name, shown) if shown else PlanSummary(stack.name)
+    stack.plan = StackPlan(stack.name, stack.layer, saved.plan.status, summary, known_after=saved.plan.known_after)
+    stack.planned = planned_outputs(shown) if shown else None
+
+
+def _folder(run: Run) -> Path:
+    wanted = run.options.saved_plan
+    kept = [path.parent for path in run.paths.runs.glob(f"*/{DOCUMENT}")]
+    hits = [folder for folder in kept if folder.name == wanted] or [
+        folder for folder in kept if folder.name.startswith(wanted) or folder.name.endswith(f"-{wanted}")
+    ]
+    if len(hits) == 1:
+        return hits[0]
+    names = sorted((folder.name for folder in kept), reverse=True)
+    if hits:
+        raise UserError(
+            f"{wanted!r} is the beginning of {len(hits)} saved plans", hint=f"Write more of it: {', '.join(names[:4])}"
+        )
+    raise UserError(
+        f"there is no saved plan {wanted!r}", hint=nearest(wanted, names) if names else "`labctl plan --save` makes one."
+    )
+
+
+def _content(stack: StackRun) -> str:
+    return hashlib.sha256(stack.stack.json.read_bytes()).hexdigest()
