@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -26,11 +25,14 @@ EVENTS = "events.jsonl"
 LOCK = "run.lock"
 _KERNEL_LOCKS = Path("/proc/locks")
 PLAN_SUFFIX = ".tfplan"
-_DURABLE = frozenset({"run", "stage", "stack", "plan", "report"})
+_DURABLE = frozenset({"plan", "report"})
 
 
 class Journal:
-    """Append-only event log of one run; forced to disk where a stage begins or ends.
+    """Append-only event log of one run. No kill of labctl loses a line of it.
+
+    A machine that loses its power may. So it is forced to disk where a later run goes by it: with the picture, from the moment
+    that a stack is being applied on with each stage of that, and with the report. Each time costs milliseconds.
 
     Args:
         paths: The lab's folders.
@@ -50,6 +52,7 @@ class Journal:
         self.run_id = now.strftime("%Y%m%dT%H%M%SZ-") + os.urandom(2).hex()
         self.folder = paths.runs / self.run_id
         self._lock = threading.Lock()
+        self._applying: set[str] = set()
         self._started = time.monotonic()
         try:
             self.folder.mkdir(mode=0o700, parents=True)
@@ -59,7 +62,7 @@ class Journal:
         _prune(paths.runs, self.run_id, keep)
         # Whoever holds the lab's lock is alone: saved plans that lie here are those of a run that was killed.
         _remove_plans(paths.runs)
-        fields = {"id": self.run_id, "command": command, "pid": os.getpid(), "host": socket.gethostname()}
+        fields = {"id": self.run_id, "command": command, "pid": os.getpid(), "host": os.uname().nodename}
         self.write(Event("run", fields={**fields, "selection": dict(selection or {})}))
 
     def write(self, event: Event) -> None:
@@ -73,10 +76,17 @@ class Journal:
             with self._lock:
                 self._file.write(line + "\n")
                 self._file.flush()
-                if event.type in _DURABLE:
+                if self._is_durable(event):
                     os.fsync(self._file.fileno())
         except OSError as error:
             raise cannot_write(self.folder, error) from error
+
+    def _is_durable(self, event: Event) -> bool:
+        if event.type == "stack":
+            if event.fields.get("stage") == "applying":
+                self._applying.add(event.stack)
+            return event.stack in self._applying
+        return event.type in _DURABLE or (event.type == "stage" and bool(self._applying))
 
     def close(self) -> None:
         """Closes the log, and removes the saved plans: they hold every value of their stacks, and are of no use any more."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import re
-import socket
 from datetime import UTC, datetime, timedelta
 
 from labctl.adapters.terraform import RECORD_NAME, ChildRecord, LockInfo, TerraformError, dead_children, forget_dead
@@ -44,7 +43,9 @@ def free_dead_lock(run: Run, stack: StackRun) -> None:
         return
     tool = terraform(run, stack)
     file = run.journal.folder / f"{stack.name}.probe"
-    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    from getpass import getuser
+
+    who = f"{getuser()}@{os.uname().nodename}"
     try:
         with run.interrupts.telling(tool.cancel):
             tool.plan(file, refresh=False)

@@ -54,7 +54,7 @@ def up(run: Run) -> Report:
 
 def _plan(run: Run, stacks: Sequence[StackRun]) -> None:
     """Makes the picture. Nothing is applied where a part of it cannot be made, or breaks a rule."""
-    if run.options.assume_yes and run.may_skip_picture and all(stack.state.serial < 0 for stack in stacks):
+    if run.options.assume_yes and all(stack.state.serial < 0 for stack in stacks) and run.may_skip_picture:
         # The first deploy of everything: there is nothing to lose, and nobody who would look.
         for stack in stacks:
             stack.plan = StackPlan(stack.name, stack.layer, StackStatus.NOT_DEPLOYED, skipped=True)

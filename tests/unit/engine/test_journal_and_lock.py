@@ -171,6 +171,30 @@ def test_a_signal_in_the_middle_of_a_line_of_the_journal_is_told(paths: LabPaths
 
     with interrupts.installed():
         monkeypatch.setattr(os, "fsync", interrupted)
-        journal.write(Event("stage", "planning"))
+        journal.write(Event("report"))
     lines = (journal.folder / "events.jsonl").read_text().splitlines()
-    assert [json.loads(line)["type"] for line in lines] == ["run", "stage", "warning"]
+    assert [json.loads(line)["type"] for line in lines] == ["run", "report", "warning"]
+
+
+def test_the_disk_is_waited_for_where_a_later_run_goes_by_the_journal(paths: LabPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    forced: list[str] = []
+    journal = Journal(paths, "up")
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: forced.append(journal.folder.joinpath("events.jsonl").read_text()))
+    silent = [Event("stage", "planning"), Event("stack", "planning", "net", {"stage": "planning"}), Event("note", "as it was")]
+    loud = [
+        Event("plan"),
+        Event("stack", "applying", "net", {"stage": "applying", "creates": ["a.b"]}),
+        Event("stack", "applied", "net", {"stage": "applied"}),
+        Event("stage", "applying"),
+        Event("report"),
+    ]
+    for event in silent:
+        journal.write(event)
+    assert forced == []
+    for number, event in enumerate(loud, start=1):
+        journal.write(event)
+        assert len(forced) == number
+        assert json.loads(forced[-1].splitlines()[-1])["type"] == event.type, "forced before it was written"
+    journal.write(Event("stack", "planning", "apps", {"stage": "planning"}))
+    journal.write(Event("resource", "a.b: still creating", "net"))
+    assert len(forced) == len(loud), "another stack is only planned, and a resource's progress is for people"
