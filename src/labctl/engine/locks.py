@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 import re
 import socket
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,14 @@ def is_of(lock: LockInfo, dead: ChildRecord, who: str) -> bool:
     return dead.began - timedelta(seconds=1) <= created <= dead.began + LOCK_SLACK
 
 
+def _user() -> str:
+    """This user as Terraform writes it: from the system's list, whatever `USER` says (Go, `os/user`, `Current`)."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return os.environ.get("USER", "")
+
+
 def free_dead_lock(run: Run, stack: StackRun) -> None:
     """Takes back the lock of a Terraform of this lab that was killed, in the last run or in one before it.
 
@@ -44,7 +53,7 @@ def free_dead_lock(run: Run, stack: StackRun) -> None:
         return
     tool = terraform(run, stack)
     file = run.journal.folder / f"{stack.name}.probe"
-    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    who = f"{_user()}@{socket.gethostname()}"
     try:
         with run.interrupts.telling(tool.cancel):
             tool.plan(file, refresh=False)
