@@ -21,6 +21,7 @@ from labctl.engine.paths import LabPaths, cannot_write
 from labctl.model.errors import UserError
 
 KEEP_RUNS = 50
+EVENTS = "events.jsonl"
 PLAN_SUFFIX = ".tfplan"
 _DURABLE = frozenset({"run", "stage", "stack", "plan", "report"})
 
@@ -40,12 +41,12 @@ class Journal:
         self._started = time.monotonic()
         try:
             self.folder.mkdir(mode=0o700, parents=True)
-            self._file: IO[str] = (self.folder / "events.jsonl").open("a", encoding="utf-8")
+            self._file: IO[str] = (self.folder / EVENTS).open("a", encoding="utf-8")
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         _prune(paths.runs)
-        # Whoever holds the lab's lock is alone: saved plans that lie here are those of a run that was killed.
-        _remove_plans(paths.runs)
+        # Whoever holds the lab's lock is alone: what lies here besides the logs was left by a run that was killed.
+        _clear(paths.runs)
         self.write(Event("run", fields={"id": self.run_id, "command": command, "pid": os.getpid(), "host": socket.gethostname()}))
 
     def write(self, event: Event) -> None:
@@ -65,9 +66,9 @@ class Journal:
             raise cannot_write(self.folder, error) from error
 
     def close(self) -> None:
-        """Closes the log, and removes the saved plans: they hold every value of their stacks, and are of no use any more."""
+        """Closes the log, and removes what else the run kept: its plans hold every value of their stacks, and are of no use."""
         self._file.close()
-        _remove_plans(self.folder.parent)
+        _clear(self.folder.parent)
 
 
 def _prune(runs: Path) -> None:
@@ -75,9 +76,13 @@ def _prune(runs: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _remove_plans(runs: Path) -> None:
-    for plan in runs.glob(f"*/*{PLAN_SUFFIX}"):
-        plan.unlink(missing_ok=True)
+def _clear(runs: Path) -> None:
+    """Removes saved plans, copies of states and scratch folders."""
+    for path in runs.glob("*/*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != EVENTS:
+            path.unlink(missing_ok=True)
 
 
 def journals(runs: Path, but: str = "") -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -89,7 +94,7 @@ def journals(runs: Path, but: str = "") -> Iterator[tuple[str, list[dict[str, An
     """
     for folder in sorted((path for path in runs.iterdir() if path.is_dir()), reverse=True):
         if folder.name != but:
-            yield folder.name, _events(folder / "events.jsonl")
+            yield folder.name, _events(folder / EVENTS)
 
 
 def _events(file: Path) -> list[dict[str, Any]]:

@@ -49,16 +49,24 @@ def test_old_runs_are_pruned(paths: LabPaths) -> None:
     assert len(list(paths.runs.iterdir())) == KEEP_RUNS
 
 
-def test_saved_plans_end_with_their_run_and_those_of_a_killed_one_with_the_next(paths: LabPaths) -> None:
-    left = paths.runs / "20000101T000000Z-dead" / "platform.tfplan"
-    left.parent.mkdir()
-    left.write_text("values")
+LEFT = ("platform.tfplan", "platform.probe", "foundation.recovered.tfstate", "scratch/platform/terraform.tfstate")
+
+
+def _leave(folder: Path) -> None:
+    for name in LEFT:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("values")
+
+
+def test_what_a_run_kept_besides_its_log_ends_with_it_and_that_of_a_killed_one_with_the_next(paths: LabPaths) -> None:
+    killed = paths.runs / "20000101T000000Z-dead"
+    _leave(killed)
+    (killed / "events.jsonl").write_text("{}\n")
     journal = Journal(paths, "up")
-    assert not left.exists()
-    own = journal.folder / "platform.tfplan"
-    own.write_text("values")
+    assert [path.name for path in killed.iterdir()] == ["events.jsonl"]
+    _leave(journal.folder)
     journal.close()
-    assert [file.name for file in journal.folder.iterdir()] == ["events.jsonl"]
+    assert [path.name for path in journal.folder.iterdir()] == ["events.jsonl"]
 
 
 def test_a_folder_that_others_may_read_is_closed(tmp_path: Path) -> None:
