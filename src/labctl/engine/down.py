@@ -27,11 +27,11 @@ from labctl.model.errors import LabError
 
 PREPARE: tuple[tuple[str, Callable[[Run], None]], ...] = (
     ("checking the options", check_options),
+    ("waiting for an earlier Terraform", wait_for_earlier),
     ("looking at the local state", mend_state),
     ("opening the target", open_hypervisor),
     ("synthesising the stacks", synthesise),
     ("preparing Terraform", prepare_engine),
-    ("waiting for an earlier Terraform", wait_for_earlier),
     ("reading the states", read_states),
     ("looking for what a cut-off run left", recover),
 )

@@ -32,13 +32,13 @@ STORE_PATIENCE_S = 60.0
 
 PREPARE: tuple[tuple[str, Callable[[Run], None]], ...] = (
     ("checking the options", check_options),
+    ("waiting for an earlier Terraform", wait_for_earlier),
     ("looking at the local state", mend_state),
     ("opening the target", open_hypervisor),
     ("checking the target", check_hypervisor),
     ("preparing the lab's authority", make_authority),
     ("synthesising the stacks", synthesise),
     ("preparing Terraform", prepare_engine),
-    ("waiting for an earlier Terraform", wait_for_earlier),
     ("reading the states", read_states),
     ("checking the VMIDs", check_vmids),
 )

@@ -18,13 +18,16 @@ from labctl.adapters.terraform import (
     write_cli_config,
     write_lock_file,
 )
-from labctl.engine.paths import LabPaths
+from labctl.engine.paths import LabPaths, replace_file
 from labctl.engine.run import Run, StackRun
 from labctl.engine.session import LabSession
 from labctl.engine.target import TargetSession, trust_bundle
 from labctl.model.secret import Secret
 
 INIT_STAMP = ".terraform/labctl-init.json"
+BACKEND_MEMORY = ".terraform/terraform.tfstate"
+"""Where Terraform keeps which backend a folder was initialised with; written in place."""
+
 LOCK_TIMEOUT_S = 10
 
 
@@ -113,11 +116,22 @@ def ensure_init(run: Run, stack: StackRun, tool: Terraform) -> None:
     folder = stack.stack.folder
     write_lock_file(folder, [run.toolchain.provider.lock_entry()])
     stamp, wanted = folder / INIT_STAMP, _init_hash(run, stack)
-    if stamp.is_file() and json.loads(stamp.read_text()).get("hash") == wanted:
+    if _stamped(stamp) == wanted:
         return
     run.stack_stage(stack.name, "init")
+    # Of a killed `init`, what it knows of the backend may be half written, and Terraform would refuse to read it.
+    for old in (stamp, folder / BACKEND_MEMORY):
+        old.unlink(missing_ok=True)
     tool.init(reconfigure=True)
-    stamp.write_text(json.dumps({"hash": wanted}))
+    replace_file(stamp, json.dumps({"hash": wanted}))
+
+
+def _stamped(stamp: Path) -> str:
+    """The hash of the last `init`, "" where none ended."""
+    try:
+        return str(json.loads(stamp.read_text())["hash"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _init_hash(run: Run, stack: StackRun) -> str:
