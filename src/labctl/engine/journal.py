@@ -19,6 +19,7 @@ from typing import IO, Any
 from labctl.engine.events import Event
 from labctl.engine.paths import LabPaths, cannot_write
 from labctl.model.errors import UserError
+from labctl.model.leftovers import unfinished
 
 KEEP_RUNS = 50
 EVENTS = "events.jsonl"
@@ -73,7 +74,14 @@ class Journal:
 
 def _prune(runs: Path) -> None:
     for old in sorted(path for path in runs.iterdir() if path.is_dir())[:-KEEP_RUNS]:
-        shutil.rmtree(old, ignore_errors=True)
+        if not _is_needed(runs, old):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_needed(runs: Path, old: Path) -> bool:
+    """Whether what it left may still be there: it was cut off in an apply, and nothing but plans was made since."""
+    applied = {str(event.get("stack")) for event in _events(old / EVENTS) if event.get("stage") == "applying"}
+    return any(old.name in unfinished(journals(runs), stack).runs for stack in applied)
 
 
 def _clear(runs: Path) -> None:

@@ -49,6 +49,23 @@ def test_old_runs_are_pruned(paths: LabPaths) -> None:
     assert len(list(paths.runs.iterdir())) == KEEP_RUNS
 
 
+def test_a_run_that_was_cut_off_in_an_apply_is_kept_until_its_stack_came_to_a_good_end(paths: LabPaths) -> None:
+    """Plans are made every night, and what the cut-off run was making is known from its log alone."""
+    journal = Journal(paths, "up")
+    journal.write(Event("stack", "applying", "platform", {"stage": "applying", "creates": ["a.b"]}))
+    journal.close()
+    killed = journal.folder.rename(paths.runs / "20000000-killed")
+    for index in range(KEEP_RUNS + 5):
+        (paths.runs / f"2000010{index:03}").mkdir()
+    Journal(paths, "plan").close()
+    assert killed.is_dir()
+    journal = Journal(paths, "up")
+    journal.write(Event("stack", "applied", "platform", {"stage": "applied"}))
+    journal.close()
+    Journal(paths, "plan").close()
+    assert not killed.exists()
+
+
 LEFT = ("platform.tfplan", "platform.probe", "foundation.recovered.tfstate", "scratch/platform/terraform.tfstate")
 
 
