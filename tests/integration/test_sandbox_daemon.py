@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ from proxmoxer.core import ResourceException
 
 from labctl.model.errors import AdapterError, UserError
 from labctl.model.guestfiles import STORE, VAULT, VAULT_RESET_UNIT, GuestRole
-from labctl.sandbox import SandboxConfig, SandboxInfo, control, reset, start, status, stop
+from labctl.sandbox import SandboxConfig, SandboxInfo, control, reset, start, status, stop, wait_ready
 from labctl.sandbox.guests.processes import start_time
 from labctl.sandbox.guests.runtime_folder import runtime_folder
 
@@ -433,3 +435,112 @@ def test_a_sandbox_whose_folder_is_removed_ends_with_its_guests(tmp_path: Path) 
     until(lambda: start_time(info.pid) == "")
     until(lambda: not (memory / "102").exists())
     shutil.rmtree(memory)
+
+
+DAEMON = "labctl.sandbox"
+
+
+def test_one_that_somebody_else_has_just_begun_is_waited_for(tmp_path: Path) -> None:
+    """A `labctl up` that was killed right after it began the sandbox: the next one is faster than the sandbox."""
+    home = tmp_path / "home"
+    config = SandboxConfig(address="127.86.74.1", network="127.86.74.0/24")
+    stop_after = start(home, config)
+    assert stop(home)
+    with subprocess.Popen([sys.executable, "-m", DAEMON, "--home", str(home)]) as other:
+        try:
+            assert wait_ready(home) is None or control(home, "GET", "status")["booted"]
+            info = start(home, config)
+            assert control(home, "GET", "status")["booted"]
+            assert wait_ready(home) == info
+            assert info.token == stop_after.token
+        finally:
+            other.terminate()
+    reset(home)
+
+
+def test_one_that_has_no_more_than_a_pid_is_waited_for(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    config = SandboxConfig(address="127.86.73.1", network="127.86.73.0/24")
+    start(home, config)
+    stop(home)
+    with subprocess.Popen([sys.executable, "-m", DAEMON, "--home", str(home)]) as other:
+        try:
+            at_once((home / "sandbox.pid").exists)
+            info = wait_ready(home)
+            assert info is not None
+            assert (info.running, info.pid) == (True, other.pid)
+            assert control(home, "GET", "status")["booted"]
+        finally:
+            other.terminate()
+    reset(home)
+
+
+def test_one_that_is_ending_is_waited_for_and_then_started_again(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    config = SandboxConfig(address="127.86.72.1", network="127.86.72.0/24")
+    first = start(home, config)
+    body = {"kind": "task", "type": "qmcreate", "message": "slow", "delay_s": 2}
+    control(home, "POST", "faults", body)
+    session = requests.Session()
+    session.trust_env, session.verify = False, str(first.ca_file)
+    session.headers["Authorization"] = f"PVEAPIToken={first.token_id}={first.token.reveal()}"
+    assert session.post(f"{first.endpoint}/api2/json/nodes/pve/qemu", data={"vmid": 102, "name": "slow"}, timeout=10).ok
+    session.close()
+    os.kill(first.pid, signal.SIGTERM)
+    at_once(lambda: not status_pid(home))
+    assert start_time(first.pid), "it ended before it could be met ending"
+    assert wait_ready(home) is None
+    second = start(home, config)
+    assert second.pid != first.pid
+    assert start_time(first.pid) == ""
+    reset(home)
+
+
+def at_once(condition: Callable[[], Any]) -> None:
+    limit = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.001)
+
+
+def status_pid(home: Path) -> int:
+    info = status(home)
+    return info.pid if info is not None else 0
+
+
+@pytest.mark.parametrize("name", ["tls/ca.crt", "tls/server.crt", "config.json", "ssh/id_ed25519.pub"])
+def test_a_start_that_is_killed_while_it_writes_leaves_no_half_file(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a file would stop every later command: here the kill strikes each time that one of that name is written."""
+    home = tmp_path / "home"
+    config = SandboxConfig(address="127.86.70.1", network="127.86.70.0/24")
+    target = Path(name).name
+
+    def half(opened: Any) -> Any:
+        def write(self: Path, content: Any, *args: Any) -> Any:
+            if self.name == target:
+                opened(self, content[: len(content) // 2], *args)
+                raise KeyboardInterrupt
+            return opened(self, content, *args)
+
+        return write
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "write_text", half(Path.write_text))
+        killed.setattr(Path, "write_bytes", half(Path.write_bytes))
+        rename = Path.replace
+        killed.setattr(Path, "replace", lambda self, to: killed_at(self, to, target, rename))
+        with pytest.raises(KeyboardInterrupt):
+            start(home, config)
+    assert status(home) is None or not status(home).running  # type: ignore[union-attr]
+    try:
+        assert start(home, config).running
+    finally:
+        reset(home)
+
+
+def killed_at(path: Path, to: Path, target: str, rename: Callable[[Path, Path], Path]) -> Path:
+    if to.name == target:
+        raise KeyboardInterrupt
+    return rename(path, to)

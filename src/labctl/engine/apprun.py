@@ -59,6 +59,11 @@ class AppRun(Run):
         """As `Run.may_skip_picture`; a stack that imports may change what it imports."""
         return not any("import" in json.loads(stack.stack.json.read_text()) for stack in self.stacks)
 
+    @property
+    def work_folders(self) -> Path:
+        """As `Run.work_folders`."""
+        return self.project.outdir / "stacks"
+
     def stages(self, command: str) -> tuple[Stage, ...]:
         """As `Run.stages`: the same before every command."""
         return (

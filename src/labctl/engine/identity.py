@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labctl.adapters.keys import Keyring, generate_identity, public_key
-from labctl.engine.paths import LabPaths
+from labctl.engine.paths import LabPaths, replace_file
 from labctl.model.errors import UserError
 from labctl.model.lab import Lab
 from labctl.model.secret import Secret
@@ -72,9 +72,7 @@ def ensure_authority(lab: Lab, paths: LabPaths, keyring: Keyring, own: Sequence[
         made = create_authority(f"labctl {lab.name} authority")
         keyring.write(AUTHORITY, {"certificate": Secret(made.cert_pem), "key": made.key_pem}, recipients(lab, paths))
         certificate = made.cert_pem
-    aside = paths.authority.with_suffix(".tmp")
-    aside.write_text(certificate)
-    aside.replace(paths.authority)
+    replace_file(paths.authority, certificate)
     return True
 
 

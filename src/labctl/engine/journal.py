@@ -25,6 +25,9 @@ EVENTS = "events.jsonl"
 LOCK = "run.lock"
 _KERNEL_LOCKS = Path("/proc/locks")
 PLAN_SUFFIX = ".tfplan"
+KEPT_SUFFIX = ".saved-plan"
+PLAN_DOCUMENT = "plan.json"
+_KEPT = frozenset({EVENTS, PLAN_DOCUMENT, "report.json", "report.md", "report.xml"})
 _DURABLE = frozenset({"plan", "report"})
 
 
@@ -60,8 +63,8 @@ class Journal:
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         _prune(paths.runs, self.run_id, keep)
-        # Whoever holds the lab's lock is alone: saved plans that lie here are those of a run that was killed.
-        _remove_plans(paths.runs)
+        # Whoever holds the lab's lock is alone: what lies here besides what is kept was left by a run that was killed.
+        _clear(paths.runs)
         fields = {"id": self.run_id, "command": command, "pid": os.getpid(), "host": os.uname().nodename}
         self.write(Event("run", fields={**fields, "selection": dict(selection or {})}))
 
@@ -89,9 +92,9 @@ class Journal:
         return event.type in _DURABLE or (event.type == "stage" and bool(self._applying))
 
     def close(self) -> None:
-        """Closes the log, and removes the saved plans: they hold every value of their stacks, and are of no use any more."""
+        """Closes the log, and removes what else the run kept: its plans hold every value of their stacks, and are of no use."""
         self._file.close()
-        _remove_plans(self.folder.parent)
+        _clear(self.folder.parent)
 
     def discard(self) -> None:
         """Removes the log of a run that only read."""
@@ -110,9 +113,13 @@ def _prune(runs: Path, own: str, keep: int) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_plans(runs: Path) -> None:
-    for plan in runs.glob(f"*/*{PLAN_SUFFIX}"):
-        plan.unlink(missing_ok=True)
+def _clear(runs: Path) -> None:
+    """Removes plans that nobody asked to keep, copies of states and scratch folders."""
+    for path in runs.glob("*/*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name not in _KEPT and not path.name.endswith(KEPT_SUFFIX):
+            path.unlink(missing_ok=True)
 
 
 def journals(runs: Path, but: str = "") -> Iterator[tuple[str, list[dict[str, Any]]]]:

@@ -81,6 +81,11 @@ class LabRun(Run):
         """As `Run.owns_backends`."""
         return True
 
+    @property
+    def work_folders(self) -> Path:
+        """As `Run.work_folders`."""
+        return self.paths.stacks
+
     def stages(self, command: str) -> tuple[Stage, ...]:
         """As `Run.stages`."""
         from labctl.engine.stages import PREPARE, PREPARE_DOWN, RECOVER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -29,6 +30,14 @@ def is_of(lock: LockInfo, dead: ChildRecord, who: str) -> bool:
     return dead.began - timedelta(seconds=1) <= created <= dead.began + LOCK_SLACK
 
 
+def _user() -> str:
+    """This user as Terraform writes it: from the system's list, whatever `USER` says (Go, `os/user`, `Current`)."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return os.environ.get("USER", "")
+
+
 def free_dead_lock(run: Run, stack: StackRun) -> None:
     """Takes back the lock of a Terraform of this lab that was killed, in the last run or in one before it.
 
@@ -43,9 +52,7 @@ def free_dead_lock(run: Run, stack: StackRun) -> None:
         return
     tool = terraform(run, stack)
     file = run.journal.folder / f"{stack.name}.probe"
-    from getpass import getuser
-
-    who = f"{getuser()}@{os.uname().nodename}"
+    who = f"{_user()}@{os.uname().nodename}"
     try:
         with run.interrupts.telling(tool.cancel):
             tool.plan(file, refresh=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,6 +132,20 @@ class LabPaths(RunPaths):
     def sandbox(self) -> Path:
         """The emulated hypervisor and its guests."""
         return self.root / "sandbox"
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Writes the file whole or not at all, for whoever reads it meanwhile and for the next run.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        draft.write_text(text)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 @contextmanager

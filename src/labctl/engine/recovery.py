@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from labctl.adapters.terraform import RECORD_NAME, Terraform, running_child
 from labctl.engine.journal import PLAN_SUFFIX, journals
 from labctl.engine.locks import free_dead_lock
+from labctl.engine.paths import replace_file
 from labctl.engine.run import Run, StackRun
 from labctl.engine.workspace import terraform
 from labctl.model.errors import LabError
@@ -46,13 +47,13 @@ def wait_for_earlier(run: Run) -> None:
     Raises:
         Interrupted: A signal came; the earlier Terraform goes on.
     """
-    for stack in run.stacks:
+    for record in sorted(run.work_folders.glob(f"*/{RECORD_NAME}")):
         told = False
-        while (child := running_child(stack.stack.folder / RECORD_NAME)) is not None:
+        while (child := running_child(record)) is not None:
             if not told:
                 run.say(
                     f"waiting for the Terraform of an earlier run to end ({child.command}, process {child.pid})",
-                    stack.name,
+                    record.parent.name,
                     kind="warning",
                 )
                 told = True
@@ -64,29 +65,33 @@ def mend_state(run: LabRun) -> None:
     """Puts the local state back where a cut-off apply left it cut short, as on a full disk.
 
     Terraform writes that file in place. Its own backup is the state from before the apply; what the apply made since is then
-    taken over as any leftover. The broken file is kept aside. Without a cut-off run the file is not touched.
+    taken over as any leftover. The broken file is kept aside. Without a cut-off run the file is not touched. At every moment of
+    this there is a state file: without one, the lab would count as never deployed.
     """
     file = run.paths.state / "foundation.tfstate"
-    if not file.is_file() or running_child(run.paths.stacks / "foundation" / RECORD_NAME) is not None:
+    if not file.is_file():
         return
     before = cut_off(run, "foundation")
-    if not before.runs or _readable(file):
+    if not before.runs or _serial(file) >= 0:
         return
     broken = file.with_name(f"{file.name}.broken-{before.runs[-1]}")
-    file.replace(broken)
-    for kept in (run.paths.stacks / "foundation" / "errored.tfstate", file.with_name(f"{file.name}.backup")):
-        if kept.is_file() and _readable(kept):
-            shutil.copyfile(kept, file)
-            break
+    shutil.copyfile(file, broken)
+    kept = (run.paths.stacks / "foundation" / "errored.tfstate", file.with_name(f"{file.name}.backup"))
+    newest = max(kept, key=_serial)
+    if _serial(newest) >= 0:
+        replace_file(file, newest.read_text())
+    else:
+        file.unlink()
     text = f"the state was cut short by run {before.runs[-1]}; what was there before it is put back ({broken.name} is kept)"
     run.say(text, "foundation", kind="warning")
 
 
-def _readable(file: Path) -> bool:
+def _serial(file: Path) -> int:
+    """The state's serial; -1 where there is none, or none that can be read."""
     try:
-        return parse_state(file.read_bytes(), str(file)).serial >= 0
-    except LabError:
-        return False
+        return parse_state(file.read_bytes(), str(file)).serial
+    except (LabError, FileNotFoundError):
+        return -1
 
 
 def recover(run: LabRun) -> None:
@@ -108,10 +113,11 @@ def take_over(run: LabRun, stack: StackRun) -> bool:
     Raises:
         LabError: The plan or the state's backend failed. The state is then as it was.
     """
+    # Also where nothing is left: for a stack that is gone, `down` makes no plan that would run into its lock.
+    free_dead_lock(run, stack)
     before = cut_off(run, stack.name)
     if not before.creates:
         return False
-    free_dead_lock(run, stack)
     tool = terraform(run, stack)
     file = run.journal.folder / f"{stack.name}.recovery{PLAN_SUFFIX}"
     try:

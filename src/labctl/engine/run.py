@@ -153,6 +153,11 @@ class Run(ABC):
     def name(self) -> str:
         """The project's name."""
 
+    @property
+    @abstractmethod
+    def work_folders(self) -> Path:
+        """The folder with each stack's own."""
+
     @abstractmethod
     def stages(self, command: str) -> tuple[Stage, ...]:
         """What is done before the plans of `up`, `plan` or `down`, in order."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from labctl.engine.journal import PLAN_SUFFIX
+from labctl.engine.journal import KEPT_SUFFIX, PLAN_DOCUMENT, PLAN_SUFFIX
 from labctl.engine.paths import cannot_write
 from labctl.engine.run import Run, StackRun
 from labctl.engine.workspace import terraform
@@ -15,10 +15,6 @@ from labctl.model.errors import UserError, nearest
 from labctl.model.plan import PlanSummary, StackPlan, StackStatus, parse_plan
 from labctl.model.propagation import planned_outputs
 from labctl.model.savedplan import SavedStack, as_document, from_document, stale
-
-DOCUMENT = "plan.json"
-KEPT_SUFFIX = ".saved-plan"
-"""Unlike `PLAN_SUFFIX`, which the end of a run removes."""
 
 
 def save_plan(run: Run, stacks: Sequence[StackRun]) -> str:
@@ -40,7 +36,7 @@ def save_plan(run: Run, stacks: Sequence[StackRun]) -> str:
             name = kept.name
         saved.append(SavedStack(stack.plan, _content(stack), stack.state.serial, stack.state.lineage, name))
     try:
-        (run.journal.folder / DOCUMENT).write_text(json.dumps(as_document(run.journal.run_id, saved), indent=1))
+        (run.journal.folder / PLAN_DOCUMENT).write_text(json.dumps(as_document(run.journal.run_id, saved), indent=1))
     except OSError as error:
         raise cannot_write(run.journal.folder, error) from error
     return run.journal.run_id
@@ -54,7 +50,7 @@ def load_plan(run: Run) -> tuple[StackRun, ...]:
     """
     folder = _folder(run)
     try:
-        saved = from_document(json.loads((folder / DOCUMENT).read_text()))
+        saved = from_document(json.loads((folder / PLAN_DOCUMENT).read_text()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"the saved plan cannot be read: {error}", where=str(folder), hint="Run `labctl plan --save` again."
@@ -91,7 +87,7 @@ def _take(run: Run, stack: StackRun, saved: SavedStack, folder: Path) -> None:
 
 def _folder(run: Run) -> Path:
     wanted = run.options.saved_plan
-    kept = [path.parent for path in run.paths.runs.glob(f"*/{DOCUMENT}")]
+    kept = [path.parent for path in run.paths.runs.glob(f"*/{PLAN_DOCUMENT}")]
     hits = [folder for folder in kept if folder.name == wanted] or [
         folder for folder in kept if folder.name.startswith(wanted) or folder.name.endswith(f"-{wanted}")
     ]

@@ -170,24 +170,24 @@ def read_remote_states(run: LabRun, patience_s: float = 0.0) -> None:
 
 PREPARE: tuple[Stage, ...] = (
     ("checking the options", check_options),
+    ("waiting for an earlier Terraform", wait_for_earlier),
     ("looking at the local state", mend_state),
     ("opening the target", open_hypervisor),
     ("checking the target", check_hypervisor),
     ("preparing the lab's authority", make_authority),
     ("synthesising the stacks", synthesise),
     ("preparing Terraform", prepare_engine),
-    ("waiting for an earlier Terraform", wait_for_earlier),
     ("reading the states", read_states),
     ("checking the VMIDs", check_vmids),
 )
 RECOVER: Stage = ("looking for what a cut-off run left", recover)
 PREPARE_DOWN: tuple[Stage, ...] = (
     ("checking the options", check_options),
+    ("waiting for an earlier Terraform", wait_for_earlier),
     ("looking at the local state", mend_state),
     ("opening the target", open_hypervisor),
     ("synthesising the stacks", synthesise),
     ("preparing Terraform", prepare_engine),
-    ("waiting for an earlier Terraform", wait_for_earlier),
     ("reading the states", read_states),
     RECOVER,
 )

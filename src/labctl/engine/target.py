@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labctl.engine.paths import LabPaths
+from labctl.engine.paths import LabPaths, replace_file
 from labctl.model.errors import UserError
 from labctl.model.lab import Lab
 from labctl.model.secret import Secret
@@ -78,7 +78,7 @@ def _open_sandbox(lab: Lab, paths: LabPaths, say: Callable[[str], None]) -> Targ
     from labctl.sandbox import supervisor
 
     config = sandbox_config(lab)
-    info = supervisor.status(paths.sandbox)
+    info = supervisor.wait_ready(paths.sandbox)
     if info is None or not info.running:
         say(f"starting the sandbox on {config.address}:{config.api_port}")
         info = supervisor.start(paths.sandbox, config)
@@ -153,5 +153,5 @@ def trust_bundle(paths: LabPaths, ca_files: tuple[Path, ...]) -> Path:
     text = "\n".join(path.read_text().strip() for path in (*parts, *ca_files) if path.is_file()) + "\n"
     bundle = paths.home / "ca-bundle.pem"
     if not bundle.is_file() or bundle.read_text() != text:
-        bundle.write_text(text)
+        replace_file(bundle, text)
     return bundle

@@ -21,7 +21,7 @@ from labctl.adapters.terraform import (
     write_cli_config,
     write_lock_file,
 )
-from labctl.engine.paths import LabPaths
+from labctl.engine.paths import LabPaths, replace_file
 from labctl.engine.run import DEFAULT_WORKSPACE, Run, StackRun
 from labctl.model.secret import Secret
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from labctl.engine.target import TargetSession
 
 INIT_STAMP = ".terraform/labctl-init.json"
+BACKEND_MEMORY = ".terraform/terraform.tfstate"
+"""Where Terraform keeps which backend a folder was initialised with; written in place."""
+
 LOCK_TIMEOUT_S = 10
 WORKSPACES = "terraform.tfstate.d"
 """Where the local backend keeps the states of workspaces."""
@@ -101,9 +104,13 @@ def terraform(run: Run, stack: StackRun) -> Terraform:
     stamp, wanted = folder / INIT_STAMP, _init_hash(run, stack)
     if _stamped(stamp) != wanted:
         run.stack_stage(stack.name, "init")
+        if run.owns_backends:
+            # Of a killed `init`, what it knows of the backend may be half written, and Terraform would refuse to read it.
+            (folder / BACKEND_MEMORY).unlink(missing_ok=True)
+        stamp.unlink(missing_ok=True)
         with run.interrupts.telling(tool.cancel), stack.timed("init"):
             tool.init(reconfigure=run.owns_backends)
-        stamp.write_text(json.dumps({"hash": wanted}))
+        replace_file(stamp, json.dumps({"hash": wanted}))
     return tool
 
 

@@ -5,6 +5,16 @@
 above it. Which calls are served, and how the emulation differs from a real host: docs/sandbox.md.
 """
 
-from labctl.sandbox.supervisor import GuestInfo, SandboxConfig, SandboxInfo, control, reset, start, status, stop
+from labctl.sandbox.supervisor import (
+    GuestInfo,
+    SandboxConfig,
+    SandboxInfo,
+    control,
+    reset,
+    start,
+    status,
+    stop,
+    wait_ready,
+)
 
-__all__ = ["GuestInfo", "SandboxConfig", "SandboxInfo", "control", "reset", "start", "status", "stop"]
+__all__ = ["GuestInfo", "SandboxConfig", "SandboxInfo", "control", "reset", "start", "status", "stop", "wait_ready"]

@@ -121,7 +121,7 @@ def _make_ssh_key(path: Path) -> None:
 
     key = ed25519.Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    path.with_suffix(".pub").write_bytes(public + b" labctl-sandbox\n")
+    write_private(path.with_suffix(".pub"), public + b" labctl-sandbox\n")
     write_private(
         path, key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
     )
@@ -174,9 +174,11 @@ def _make_certificates(files: CredentialFiles, address: str) -> None:
         .sign(ca_key, hashes.SHA256())
     )
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    # The certificate last: where it is there and fits, the rest is.
+    files.server_certificate.unlink(missing_ok=True)
     write_private(files.server_key, private)
-    files.ca.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    files.server_certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    write_private(files.ca, ca.public_bytes(serialization.Encoding.PEM))
+    write_private(files.server_certificate, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _fits(pem: bytes, address: str) -> bool:

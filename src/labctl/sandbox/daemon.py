@@ -103,6 +103,8 @@ async def _serve(layout: Layout) -> None:
         try:
             await _boot(host, boot)
             await _until_ended(ended, layout)
+            # From here on nobody is to count on it; the lock tells that it is still here.
+            layout.pid.unlink(missing_ok=True)
         finally:
             ssh.close()
             await _shut_down(host, layout)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from labctl.model.errors import UserError
 from labctl.model.secret import Secret
+from labctl.sandbox.credentials import write_private
 
 TOKEN_ID = "labctl@pve!labctl"  # noqa: S105  (an id, not a value)
 SSH_USERNAME = "root"
@@ -54,7 +55,7 @@ class SandboxConfig:
 
     def write(self, path: Path) -> None:
         """Keep it for the daemon."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        write_private(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
 
     @classmethod
     def read(cls, path: Path) -> SandboxConfig:

@@ -23,7 +23,7 @@ from labctl.sandbox.layout import Layout
 from labctl.sandbox.listeners import listener
 from labctl.sandbox.settings import SSH_USERNAME, TOKEN_ID, GuestInfo, SandboxConfig, SandboxInfo
 
-__all__ = ["GuestInfo", "SandboxConfig", "SandboxInfo", "control", "reset", "start", "status", "stop"]
+__all__ = ["GuestInfo", "SandboxConfig", "SandboxInfo", "control", "reset", "start", "status", "stop", "wait_ready"]
 
 STOP_TIMEOUT_S = 30.0
 _LOG_TAIL = 15
@@ -44,18 +44,33 @@ def start(home: Path, config: SandboxConfig, *, timeout_s: float = 30) -> Sandbo
     layout = Layout(home.resolve())
     layout.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _locked(layout):
+        _settle(layout)
         if _daemon(layout):
             _require_same(layout, config)
+            _wait_booted(layout, None, timeout_s)
         else:
             for port in (config.api_port, config.ssh_port):
                 _require_free(config.address, port)
             CredentialFiles(layout.home).make(config.address)
             config.write(layout.config)
-            _spawn_and_wait(layout, timeout_s)
+            _wait_booted(layout, _spawn(layout), timeout_s)
     info = status(layout.home)
     if info is None or not info.running:
         raise AdapterError("the sandbox ended right after its start", where=str(layout.log), hint=_tail(layout.log))
     return info
+
+
+def wait_ready(home: Path, *, timeout_s: float = 30) -> SandboxInfo | None:
+    """The sandbox of a home once it answers, None where none runs: who started it may have been killed right after.
+
+    Raises:
+        AdapterError: It does not come up.
+    """
+    layout = Layout(home.resolve())
+    if not layout.home.is_dir() or not _daemon(layout):
+        return None
+    _wait_booted(layout, None, timeout_s)
+    return status(layout.home)
 
 
 def stop(home: Path) -> bool:
@@ -156,6 +171,28 @@ def _locked(layout: Layout) -> Iterator[None]:
         yield
 
 
+def _settle(layout: Layout) -> None:
+    """Wait for a daemon that has the home and does not say who it is: it is about to, or it is ending.
+
+    Raises:
+        AdapterError: It does neither.
+    """
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while not _daemon(layout) and _is_held(layout.lock):
+        if time.monotonic() > deadline:
+            raise AdapterError("the sandbox does not end", where=str(layout.log), hint=_tail(layout.log))
+        time.sleep(0.05)
+
+
+def _is_held(lock_file: Path) -> bool:
+    with lock_file.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
 def _daemon(layout: Layout) -> int:
     """The pid of the daemon that serves a home, 0 for none. A pid that went to another process does not count."""
     from labctl.sandbox.guests.processes import start_time
@@ -193,11 +230,11 @@ def _require_free(address: str, port: int) -> None:
             ) from error
 
 
-def _spawn_and_wait(layout: Layout, timeout_s: float) -> None:
+def _spawn(layout: Layout) -> subprocess.Popen[bytes]:
     layout.log.touch(mode=0o600)
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "XDG_RUNTIME_DIR", "PYTHONPATH") if name in os.environ}
     with layout.log.open("ab") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "labctl.sandbox", "--home", str(layout.home)],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -208,15 +245,28 @@ def _spawn_and_wait(layout: Layout, timeout_s: float) -> None:
             # Its state, its chroot and the guests' disks are nobody else's; what a guest makes with a mode keeps that mode.
             umask=0o077,
         )
+
+
+def _wait_booted(layout: Layout, process: subprocess.Popen[bytes] | None, timeout_s: float) -> None:
+    """Wait until the daemon answers and its guests have been started.
+
+    Args:
+        layout: Its home.
+        process: It, where this start began it. Another one may have been faster, begun by a start that was killed.
+        timeout_s: How long to wait.
+
+    Raises:
+        AdapterError: It ended, or does not answer in time; one that this start began is then ended.
+    """
     deadline = time.monotonic() + timeout_s
-    while process.poll() is None and time.monotonic() < deadline:
-        if _daemon(layout) == process.pid:
+    while (_daemon(layout) or (process and process.poll() is None)) and time.monotonic() < deadline:
+        if _daemon(layout):
             with contextlib.suppress(AdapterError):
                 if control(layout.home, "GET", "status", timeout_s=2)["booted"]:
                     return
         time.sleep(0.05)
-    ended = process.poll()
-    if ended is None:
+    ended = process.poll() if process else None
+    if process and ended is None:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_TIMEOUT_S)
@@ -227,6 +277,7 @@ def _spawn_and_wait(layout: Layout, timeout_s: float) -> None:
 def _stop(layout: Layout) -> bool:
     from labctl.sandbox.guests.processes import start_time
 
+    _settle(layout)
     pid = _daemon(layout)
     if not pid:
         return False

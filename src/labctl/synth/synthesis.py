@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import traceback
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from labctl.model.stackcontext import StackContext
 
 STAMP = "synthesis.json"
+SCRATCH = ".synthesis-"
 
 
 def synthesise(context: StackContext, *, force: bool = False) -> Synthesis:
@@ -40,7 +45,10 @@ def synthesise(context: StackContext, *, force: bool = False) -> Synthesis:
         return Synthesis(read_manifest(outdir), fresh=False)
     try:
         outdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".synthesis-", dir=outdir) as scratch:
+        for left in outdir.glob(f"{SCRATCH}*"):
+            # Of a synthesis that was killed: whoever holds the lab is alone.
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=outdir) as scratch:
             _run_stacks(context, Path(scratch))
             documents = _normalised(Path(scratch))
         (outdir / STAMP).unlink(missing_ok=True)
@@ -72,6 +80,7 @@ def _run_stacks(context: StackContext, scratch: Path) -> None:
     try:
         from stacks import App, build
 
+        _let_node_end_quietly()
         app = App(outdir=str(scratch), skip_validation=True, stack_traces=False)
         build(app, context)
         app.synth()
@@ -89,6 +98,22 @@ def _run_stacks(context: StackContext, scratch: Path) -> None:
             where=_where(error),
             hint="The stack's code failed; the rest of the lab was not touched.",
         ) from error
+
+
+def _let_node_end_quietly() -> None:
+    """At exit jsii says goodbye to its Node; a Ctrl-C in the terminal has ended that before, and jsii would write a traceback."""
+    with contextlib.suppress(ImportError, AttributeError):
+        from jsii._runtime import kernel
+
+        goodbye = kernel.provider._process.stop  # type: ignore[attr-defined]  # noqa: SLF001 - jsii has no public name for it
+        atexit.unregister(goodbye)
+        atexit.unregister(_without_error)
+        atexit.register(_without_error, goodbye)
+
+
+def _without_error(action: Callable[[], None]) -> None:
+    with contextlib.suppress(OSError):
+        action()
 
 
 def _where(error: Exception) -> str:

@@ -17,6 +17,7 @@ from labctl.engine.interrupt import Interrupted, Interrupts
 from labctl.engine.journal import Journal, lab_lock
 from labctl.engine.paths import LabPaths, private_files
 from labctl.model.errors import UserError
+from labctl.model.report import KEEP_RUNS
 
 
 @pytest.fixture
@@ -80,16 +81,41 @@ def test_no_run_is_kept_for_ever(paths: LabPaths, monkeypatch: pytest.MonkeyPatc
     assert len(list(paths.runs.iterdir())) == 3
 
 
-def test_saved_plans_end_with_their_run_and_those_of_a_killed_one_with_the_next(paths: LabPaths) -> None:
-    left = paths.runs / "20000101T000000Z-dead" / "platform.tfplan"
-    left.parent.mkdir()
-    left.write_text("values")
+def test_a_run_that_was_cut_off_in_an_apply_is_kept_until_its_stack_came_to_a_good_end(paths: LabPaths) -> None:
+    """Plans are made every night, and what the cut-off run was making is known from its log alone."""
     journal = Journal(paths, "up")
-    assert not left.exists()
-    own = journal.folder / "platform.tfplan"
-    own.write_text("values")
+    journal.write(Event("stack", "applying", "platform", {"stage": "applying", "creates": ["a.b"]}))
     journal.close()
-    assert [file.name for file in journal.folder.iterdir()] == ["events.jsonl"]
+    killed = journal.folder.rename(paths.runs / "20000000-killed")
+    for index in range(KEEP_RUNS + 5):
+        (paths.runs / f"2000010{index:03}").mkdir()
+    Journal(paths, "plan").close()
+    assert killed.is_dir()
+    journal = Journal(paths, "up")
+    journal.write(Event("stack", "applied", "platform", {"stage": "applied"}))
+    journal.close()
+    Journal(paths, "plan").close()
+    assert not killed.exists()
+
+
+LEFT = ("platform.tfplan", "platform.probe", "foundation.recovered.tfstate", "scratch/platform/terraform.tfstate")
+
+
+def _leave(folder: Path) -> None:
+    for name in LEFT:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("values")
+
+
+def test_what_a_run_kept_besides_its_log_ends_with_it_and_that_of_a_killed_one_with_the_next(paths: LabPaths) -> None:
+    killed = paths.runs / "20000101T000000Z-dead"
+    _leave(killed)
+    (killed / "events.jsonl").write_text("{}\n")
+    journal = Journal(paths, "up")
+    assert [path.name for path in killed.iterdir()] == ["events.jsonl"]
+    _leave(journal.folder)
+    journal.close()
+    assert [path.name for path in journal.folder.iterdir()] == ["events.jsonl"]
 
 
 def test_a_folder_that_others_may_read_is_closed(tmp_path: Path) -> None:

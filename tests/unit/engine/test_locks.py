@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from dataclasses import replace
 
 import pytest
 
 from labctl.adapters.terraform import ChildRecord, LockInfo
-from labctl.engine.locks import is_of
+from labctl.engine.locks import _user, is_of
 
 WHO = "me@here"
 DEAD = ChildRecord(4711, 1, "apply", "2026-03-01 12:00:00 UTC")
@@ -36,3 +38,9 @@ def test_any_other_lock_is_somebody_elses(lock: LockInfo) -> None:
 
 def test_a_killed_state_push_holds_its_lock_under_terraforms_name() -> None:
     assert is_of(replace(LOCK, operation="state-push"), replace(DEAD, command="state push"), WHO)
+
+
+def test_who_holds_a_lock_is_told_by_the_system_not_by_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "USERNAME"):
+        monkeypatch.setenv(name, "somebody")
+    assert _user() == pwd.getpwuid(os.getuid()).pw_name

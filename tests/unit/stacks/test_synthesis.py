@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +47,13 @@ def test_an_unchanged_document_keeps_its_time(lab: Callable[..., Lab], context: 
     after = times(context(lab("gpu", ("registry_port: 5051", "registry_port: 5052"))))
     assert after["foundation"] == before["foundation"]
     assert after["platform"] != before["platform"]
+
+
+def test_what_a_killed_synthesis_left_is_removed(lab: Callable[..., Lab], context: Callable[..., StackContext]) -> None:
+    where = context(lab("sandbox"))
+    (where.outdir / ".synthesis-dead" / "stacks").mkdir(parents=True)
+    synthesise(where)
+    assert not [path for path in where.outdir.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("damage", ["edited", "removed", "stamp"])
@@ -167,3 +176,26 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError, match="not a readable synthesis") as caught:
         read_manifest(tmp_path)
     assert caught.value.where == os.fspath(tmp_path / "manifest.json")
+
+
+KILL_NODE = """
+import os, signal, sys
+from pathlib import Path
+from labctl.model.labfile import parse_lab
+from labctl.model.stackcontext import StackContext
+from labctl.synth import synthesise
+out = Path(sys.argv[1])
+lab = parse_lab("name: lab\\ntarget: {sandbox: {}}\\n")
+synthesise(StackContext(lab=lab, authority_pem="", state_dir=out / "state", outdir=out))
+children = [int(p) for t in Path("/proc/self/task").iterdir() for p in (t / "children").read_text().split()]
+assert children
+for pid in children:
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+"""
+
+
+def test_a_ctrl_c_that_ended_node_leaves_no_traceback_at_exit(tmp_path: Path) -> None:
+    """In a terminal it reaches every process of the group."""
+    done = subprocess.run([sys.executable, "-c", KILL_NODE, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

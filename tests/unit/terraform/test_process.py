@@ -102,7 +102,7 @@ def test_ctrl_c_reaches_labctl_only_and_is_passed_on(tmp_path: Path) -> None:
 
 def test_a_sink_that_fails_does_not_leave_it_running(tmp_path: Path) -> None:
     record = tmp_path / "terraform.pid"
-    child = _child(tmp_path, "echo one; exec sleep 60", record)
+    child = _child(tmp_path, "trap 'exit 1' INT; echo one; while :; do sleep 0.02; done", record)
 
     def sink(_line: str) -> None:
         raise BrokenPipeError("the reader went away")
@@ -115,6 +115,24 @@ def test_a_sink_that_fails_does_not_leave_it_running(tmp_path: Path) -> None:
 
 def test_a_signal_is_a_negative_exit_code(tmp_path: Path) -> None:
     assert _child(tmp_path, "kill -9 $$").wait().exit_code == -9
+
+
+@pytest.mark.parametrize(
+    ("script", "kept"),
+    [
+        ("exit 0", False),
+        ("exit 1", False),
+        ("kill -9 $$", True),
+        ("echo 'Two interrupts received. Exiting immediately.' >&2; exit 1", True),
+        ("""echo '{"@message":"Two interrupts received. Exiting immediately."}'; exit 1""", True),
+    ],
+)
+def test_the_record_stays_of_one_that_was_killed_under_a_living_labctl(tmp_path: Path, script: str, kept: bool) -> None:
+    """It may have left a lock, which the next run takes back by this record."""
+    record = tmp_path / "terraform.pid"
+    child = _child(tmp_path, script, record)
+    child.wait()
+    assert [one.pid for one in dead_children(record)] == ([child.pid] if kept else [])
 
 
 def test_its_pid_is_on_record_while_it_runs(tmp_path: Path) -> None:
@@ -162,7 +180,7 @@ def test_one_whose_pid_nobody_could_write_down_is_found(tmp_path: Path) -> None:
     record = tmp_path / "terraform.pid"
     write_records(record, (ChildRecord(0, 0, "apply", "2026-03-01 12:00:00 UTC"),))
     assert running_child(record) is None
-    other = subprocess.Popen(["/bin/sh", "-c", "sleep 60; :", "apply"], cwd=tmp_path, start_new_session=True)
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "apply"], cwd=tmp_path, start_new_session=True)
     try:
         # Right after its start a process has no command line yet.
         _until(lambda: running_child(record) is not None)

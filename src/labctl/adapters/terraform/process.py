@@ -27,6 +27,8 @@ LineSink = Callable[[str], None]
 
 _POLL_S = 0.05
 _CHUNK = 1 << 16
+_GAVE_UP = "Two interrupts received"
+"""What Terraform says when it is asked twice: it ends at once then, and its lock may stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,11 @@ class Ended:
     stdout: str
     stderr: str
     seconds: float
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether it ended in the middle of its work, so that it may have left a lock."""
+        return self.exit_code < 0 or _GAVE_UP in self.stderr or _GAVE_UP in self.stdout
 
 
 class Child:
@@ -119,7 +126,7 @@ class Child:
                 self.interrupt()
                 self._follow(None)
             ended = Ended(self._process.returncode, _read_all(self._out), _read_all(self._err), time.monotonic() - self._began)
-            self._close()
+            self._close(keep_record=ended.cut_off)
         return ended
 
     def _follow(self, sink: LineSink | None) -> None:
@@ -161,10 +168,11 @@ class Child:
             write_records(self._record_file, others if record is None else (*others, record))
         self._record = record
 
-    def _close(self) -> None:
+    def _close(self, *, keep_record: bool = False) -> None:
         os.close(self._out)
         os.close(self._err)
-        self._note(None)
+        if not keep_record:
+            self._note(None)
 
 
 def _memory_file(name: str) -> int:
