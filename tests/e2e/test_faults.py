@@ -323,6 +323,24 @@ def test_two_runs_of_one_lab_do_not_mix(up_lab: LabFolder) -> None:
     assert first.returncode == 0
 
 
+# -- what passes by itself ------------------------------------------------------------------------------------------------
+
+
+def test_what_passes_by_itself_is_tried_again_and_said(up_lab: LabFolder) -> None:
+    away = {"method": "GET", "path": "/qemu/201/config$", "status": 500, "message": "cluster not ready - no quorum?"}
+    with up_lab.fault(**away, times=1):
+        passed = up_lab.run("plan", "--detailed-exitcode")
+        assert up_lab.struck() == 1
+    assert passed.code == 0, passed.err
+    assert "no quorum" in passed.err
+    assert "trying again in 2 s" in passed.err
+    with up_lab.fault(**away, times=0):
+        stays = up_lab.run("plan", "--detailed-exitcode")
+        assert up_lab.struck() == 3
+    assert stays.code == 1
+    assert stays.err.count("trying again") == 2
+
+
 # -- contracts -----------------------------------------------------------------------------------------------------------
 
 
