@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labctl.adapters.terraform import RECORD_NAME, Terraform, running_child
+from labctl.adapters.terraform import RECORD_NAME, Terraform, end_orphans, running_child
 from labctl.engine.applying import refresh_state
 from labctl.engine.journal import PLAN_SUFFIX, journals
 from labctl.engine.locks import free_dead_lock
@@ -42,6 +42,8 @@ POLL_S = 0.5
 def wait_for_earlier(run: Run) -> None:
     """Waits until a Terraform that outlived its labctl has ended: it finishes its work and writes its state.
 
+    A provider that outlived its Terraform is ended: nobody would learn what it still makes.
+
     Raises:
         Interrupted: A signal came; the earlier Terraform goes on.
     """
@@ -57,6 +59,8 @@ def wait_for_earlier(run: Run) -> None:
                 told = True
             run.interrupts.check()
             time.sleep(POLL_S)
+    for pid in end_orphans(run.paths.root):
+        run.say(f"ended a provider that had outlived its Terraform (process {pid})", kind="warning")
 
 
 def mend_state(run: Run) -> None:
