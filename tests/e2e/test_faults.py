@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import pytest
 from proxmoxer import ProxmoxAPI
 
 from labctl.adapters.keys import generate_identity
+from labctl.adapters.terraform.records import RECORD_NAME, SINCE_FORMAT, ChildRecord, write_records
+from tests.e2e.chaos import family, terraforms
 from tests.e2e.labfolder import LABCTL, ROOT, LabFolder, Result
 
 NO_NETWORK = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
@@ -441,19 +444,6 @@ def started(lab: LabFolder, *args: str) -> subprocess.Popen[str]:
     )
 
 
-def family(pid: int) -> list[int]:
-    """The process, its children and theirs."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(entry.name))
-    found = [pid]
-    for one in found:
-        found += children.get(one, [])
-    return found
-
-
 def kill(process: subprocess.Popen[str], *, with_terraform: bool) -> None:
     for pid in family(process.pid) if with_terraform else [process.pid]:
         with contextlib.suppress(ProcessLookupError):
@@ -518,6 +508,30 @@ def test_a_lock_is_taken_back_however_many_runs_were_killed_since(lab: LabFolder
     assert "took back the lock" in done.out + done.err
     clean(lab)
     assert guests(lab) == ALL
+
+
+def test_a_lock_is_taken_back_of_a_terraform_that_was_killed_under_a_living_labctl(lab: LabFolder) -> None:
+    with half_made(lab, 202) as run:
+        (terraform,) = terraforms(lab)
+        os.kill(terraform, signal.SIGKILL)
+        out, _ = run.communicate(timeout=60)
+    assert run.returncode == 1, out
+    done = lab.ok("up", "--yes")
+    assert "took back the lock" in done.out + done.err
+    clean(lab)
+    assert guests(lab) == ALL
+
+
+def test_a_lock_is_taken_back_of_a_stack_that_is_gone(lab: LabFolder) -> None:
+    """There is no plan left to make, so nobody would run into it."""
+    lab.ok("up", "--yes", "--layer", "foundation")
+    lab.down()
+    record = ChildRecord(0, 0, "apply", datetime.now(UTC).strftime(SINCE_FORMAT))
+    write_records(lab.work / "stacks" / "foundation" / RECORD_NAME, (record,))
+    left = [lab.work / "stacks" / "foundation" / RECORD_NAME, lab.work / "state" / ".foundation.tfstate.lock.info"]
+    left[1].write_text("{}")
+    lab.down()
+    assert [path for path in left if path.exists()] == []
 
 
 def test_down_takes_what_a_killed_up_left(lab: LabFolder) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labctl.adapters.terraform import RECORD_NAME, Terraform, running_child
+from labctl.adapters.terraform import RECORD_NAME, Terraform, end_orphans, running_child
 from labctl.engine.journal import PLAN_SUFFIX, journals
 from labctl.engine.locks import free_dead_lock
 from labctl.engine.paths import replace_file
@@ -44,6 +44,8 @@ POLL_S = 0.5
 def wait_for_earlier(run: Run) -> None:
     """Waits until a Terraform that outlived its labctl has ended: it finishes its work and writes its state.
 
+    A provider that outlived its Terraform is ended: nobody would learn what it still makes.
+
     Raises:
         Interrupted: A signal came; the earlier Terraform goes on.
     """
@@ -59,6 +61,8 @@ def wait_for_earlier(run: Run) -> None:
                 told = True
             run.interrupts.check()
             time.sleep(POLL_S)
+    for pid in end_orphans(run.work_folders):
+        run.say(f"ended a provider that had outlived its Terraform (process {pid})", kind="warning")
 
 
 def mend_state(run: LabRun) -> None:

@@ -22,6 +22,7 @@ from labctl.adapters.terraform.events import (
 )
 from labctl.adapters.terraform.lockfile import LOCK_NAME, LockEntry, package_hash, write_cli_config, write_lock_file
 from labctl.adapters.terraform.mirror import MirrorEntry, ensure_provider, find_provider, this_platform
+from labctl.adapters.terraform.orphans import end_orphans
 from labctl.adapters.terraform.provider_spec import BPG_PROXMOX, ProviderSpec
 from labctl.adapters.terraform.records import RECORD_NAME, ChildRecord, dead_children, forget_dead, running_child
 from labctl.adapters.terraform.remedies import Remedy, explain
@@ -63,6 +64,7 @@ __all__ = [
     "TerraformError",
     "Version",
     "dead_children",
+    "end_orphans",
     "ensure_provider",
     "explain",
     "file_lock",

@@ -155,6 +155,11 @@ class Child:
             sink(self._lines.popleft())
 
     def _await_end(self) -> None:
+        # A killed Terraform leaves its provider behind (`orphans`). As long as it is not reaped, the group is certainly its own.
+        with contextlib.suppress(ChildProcessError, ProcessLookupError, PermissionError):
+            if hasattr(os, "waitid"):
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+                os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         self._ended.set()
 
