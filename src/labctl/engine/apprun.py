@@ -29,6 +29,7 @@ _DROPPED = re.compile(r"TF_CLI_ARGS.*|TF_DATA_DIR|TF_IN_AUTOMATION|TF_INPUT")
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE|_KEY$|APIKEY|API_KEY", re.IGNORECASE)
 _INSTANCE_ROLE = {"AWS_EC2_METADATA_DISABLED": "false"}
 """A lab has no use for the role of a cloud machine, and does not wait for one; another project may live by it."""
+_LOCAL_SETTINGS = ("path", "workspace_dir")
 MANY_RESOURCES = 500
 """From here on the local backend, which writes its whole state after each resource, is what takes the time (1,000: 18 s)."""
 
@@ -184,8 +185,31 @@ def _find_engine(run: AppRun) -> None:
     run.use_toolchain(Toolchain(find_engine(run.paths.home / "engine-version.json")))
 
 
+def _check_backend(stack: StackRun) -> None:
+    """Refuses a local backend in the place of another one, which would look as if nothing was deployed.
+
+    Terraform itself would say so at `init`, but a local state is read as a file before that.
+    """
+    kind, settings = stack.stack.backend
+    folder = stack.stack.folder
+    try:
+        before = json.loads((folder / ".terraform" / "terraform.tfstate").read_text())["backend"]
+        unchanged = before["type"] == kind and all(before["config"][name] == settings.get(name) for name in _LOCAL_SETTINGS)
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if kind == "local" and not unchanged:
+        terraform = f"terraform -chdir={os.path.relpath(folder)} init"
+        raise UserError(
+            "The stack's work folder is set up for another state backend.",
+            where=stack.name,
+            hint=f"Nothing was changed, and the state lies where it lay. `{terraform} -migrate-state` moves it to the new place, "
+            f"`{terraform} -reconfigure` takes what lies there. Then run the command again.",
+        )
+
+
 def _read_states(run: AppRun) -> None:
     def read(stack: StackRun) -> StackState:
+        _check_backend(stack)
         return run.read_state(stack)
 
     stacks: Sequence[StackRun] = run.stacks

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from labctl.adapters.terraform.diagnostics import Diagnostic, diagnostics_from_text, lock_info
+from labctl.adapters.terraform.diagnostics import Diagnostic, LockInfo, diagnostics_from_text, lock_info
 from labctl.adapters.terraform.errors import TerraformCancelled, TerraformError
 from labctl.adapters.terraform.remedies import RULES, explain, weightiest
 from labctl.adapters.terraform.result import CommandResult
@@ -51,6 +51,12 @@ def test_wrapped_lines_of_text_output_match_too() -> None:
     remedy = explain(diagnostic)
     assert remedy is not None
     assert remedy.rule == "provider-checksum"
+
+
+def test_a_refused_lock_is_not_taken_for_the_holders() -> None:
+    # What Terraform prints of the `http` backend is its own attempt: who, when and operation would be this very run's.
+    (case,) = (case for case in CASES if case["name"] == "http lock held")
+    assert lock_info(case["detail"]) == LockInfo(id="11111111-2222-3333-4444-555555555555")
 
 
 def test_a_lock_is_read_whole() -> None:

@@ -110,14 +110,19 @@ class LockInfo:
     path: str = ""
 
 
+_HTTP_LOCKED = re.compile(r"HTTP remote state already locked: ID=(\S+)")
 _LOCK_FIELD = re.compile(r"^\s*(ID|Path|Operation|Who|Created):[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 
 
 def lock_info(text: str) -> LockInfo | None:
     """Reads the `Lock Info:` block of "Error acquiring the state lock"; None when there is none with an id.
 
-    The block is the same for the local and the S3 backend, and in Terraform and OpenTofu (`statemgr.LockInfo.String`).
+    The block is the same for the local and the S3 backend, and in Terraform and OpenTofu (`statemgr.LockInfo.String`). The `http`
+    backend prints the block of the lock that it did not get, and of the one that is there only its id (`httpClient.Lock`).
     """
+    other = _HTTP_LOCKED.search(plain(text))
+    if other:
+        return LockInfo(id=other[1])
     _, found, block = plain(text).partition("Lock Info:")
     if not found:
         return None
