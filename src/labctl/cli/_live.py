@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -187,12 +188,11 @@ class LiveView:
             now, columns = self._clock(), self._console.width
             known = [name for name in self._order if name in self._rows]
             names = known + [name for name in self._rows if name not in known]
-            lines = [
-                Text(line, style="dim" if i == 0 else "", no_wrap=True) for i, line in enumerate(self._lines(names, columns, now))
-            ]
+            shown = self._lines(names, columns, self._console.height, now)
+            lines = [Text(line, style="dim" if i == 0 else "", no_wrap=True) for i, line in enumerate(shown)]
             return Text("\n", no_wrap=True).join(lines)
 
-    def _lines(self, names: list[str], columns: int, now: float) -> list[str]:
+    def _lines(self, names: list[str], columns: int, height: int, now: float) -> list[str]:
         idle = all(row.since is None for row in self._rows.values())
         doing = f"… {self._stage} {now - self._since:.0f}s"
         if self._detail:
@@ -200,5 +200,15 @@ class LiveView:
         status = cut(doing, columns - 1)
         if not names:
             return [status]
-        lines = table([(name, self._rows[name]) for name in names], columns, now)
+        room = height - 3  # the titles, a line about the rest, and the line that the cursor is on
+        busy = [name for name in names if self._rows[name].since is not None]
+        chosen = names if len(names) <= room else busy[:room]
+        lines = table([(name, self._rows[name]) for name in chosen], columns, now)
+        if len(chosen) < len(names):
+            lines.append(cut(self._rest(set(names) - set(chosen)), columns - 1))
         return [*lines, status] if idle else lines
+
+    def _rest(self, names: set[str]) -> str:
+        """How many stacks are where, of those that the terminal has no line for: `and 37 applied, 8 planning`."""
+        stages = Counter(self._rows[name].stage for name in names)
+        return "and " + ", ".join(f"{number} {stage}" for stage, number in stages.most_common())

@@ -41,9 +41,9 @@ def test_the_clock_of_a_row_counts_work_only() -> None:
     assert row.seconds(202.0) == 5.0
 
 
-def lines(view: LiveView, columns: int = 80) -> list[str]:
+def lines(view: LiveView, columns: int = 80, height: int = 24) -> list[str]:
     known = [name for name in view._order if name in view._rows]
-    return view._lines(known or list(view._rows), columns, view._clock())
+    return view._lines(known or list(view._rows), columns, height, view._clock())
 
 
 def test_stacks_stand_in_the_order_of_the_lab_and_resources_come_and_go() -> None:
@@ -71,3 +71,16 @@ def test_a_stage_shows_how_long_it_takes_and_its_last_detail() -> None:
     (line,) = lines(view)
     assert line.startswith("… preparing Terraform 41s  go: downloading golang.org/x/net")
     assert len(line) < 80
+
+
+def test_more_stacks_than_the_terminal_has_lines_show_those_at_work() -> None:
+    view = LiveView(clock=lambda: 5.0)
+    for number in range(50):
+        ended = number < 40
+        fields = {"stage": "applied" if ended else "applying", "ended": ended}
+        view(Event("stack", "", f"s{number}", fields))
+    shown = lines(view, height=10)
+    assert len(shown) <= 9
+    assert [line.split()[0] for line in shown[1:8]] == [f"s{number}" for number in range(40, 47)]
+    assert shown[8] == "and 40 applied, 3 applying"
+    assert len(lines(view, height=80)) == 51
