@@ -335,7 +335,10 @@ def check_up(lab: LabFolder, memory: Memory) -> None:
     _same("guests", sorted(found["guests"]), ["101", "102", "201", "202"])
     for kind, things in found.items():
         _same(kind, things, memory.guests[kind])
-    secrets = {path: lab.json("secrets", "get", path) for path in ("gitlab/root", "store/terraform")}
+    secrets = {"gitlab/root": lab.json("secrets", "get", "gitlab/root")}
+    for path in ("store/root", "store/terraform"):
+        held = get_secret(open_lab(lab.path / "lab.yaml"), path)
+        secrets[path] = (held.version, {name: value.reveal() for name, value in held.data.items()})
     # By name only: the values must not be printed.
     _same("changed secrets", [path for path, held in memory.secrets.items() if held != secrets[path]], [])
     memory.secrets = secrets

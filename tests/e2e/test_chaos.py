@@ -104,7 +104,7 @@ class Chaos:
         for _ in range(chance.randint(1, 2)):
             if self.enough or not self.kill("down"):
                 break
-        if chance.random() < 0.8:
+        if chance.random() < 0.8 or self.enough:
             self.complete("down")
 
     def _tell(self, text: str) -> None:
@@ -139,7 +139,6 @@ def test_kills_at_random_moments(make_lab: Callable[[], LabFolder]) -> None:
             if chaos.chance().random() < 0.4:
                 chaos.change()
             chaos.destroy()
-        chaos.complete("down")
         assert chaos.missed <= max(5, chaos.kills), "the journal's words have changed: most moments never came"
     except BaseException:
         chaos.report()
