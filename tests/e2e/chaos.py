@@ -169,7 +169,17 @@ class Attack:
     struck: bool = False
     code: int = 0
     said: str = ""
-    reported: bool = False
+    journal: str = ""
+
+    @property
+    def reported(self) -> bool:
+        """Whether it had come to its end already."""
+        return '"type": "report"' in self.journal
+
+    @property
+    def applied_foundation(self) -> bool:
+        """Whether it had begun to; a Terraform that outlives its labctl goes on with it."""
+        return '"stack": "foundation", "text": "applying"' in self.journal
 
     def __str__(self) -> str:
         return f"{self.command}: {self.blow}, {self.delay_s:.3f} s after {self.moment}"
@@ -202,9 +212,7 @@ def strike(lab: LabFolder, attack: Attack, chance: random.Random) -> None:
         finally:
             process.kill()
     attack.said = output.read_text(errors="replace")
-    attack.reported = any(
-        '"type": "report"' in (path / EVENTS).read_text() for path in _new(lab, known) if (path / EVENTS).exists()
-    )
+    attack.journal = "".join((path / EVENTS).read_text() for path in _new(lab, known) if (path / EVENTS).exists())
 
 
 def _comes(lab: LabFolder, process: subprocess.Popen[bytes], moment: Moment, known: set[Path]) -> bool:
@@ -327,7 +335,10 @@ def check_up(lab: LabFolder, memory: Memory) -> None:
     _same("guests", sorted(found["guests"]), ["101", "102", "201", "202"])
     for kind, things in found.items():
         _same(kind, things, memory.guests[kind])
-    secrets = {path: lab.json("secrets", "get", path) for path in ("gitlab/root", "store/terraform")}
+    secrets = {"gitlab/root": lab.json("secrets", "get", "gitlab/root")}
+    for path in ("store/root", "store/terraform"):
+        held = get_secret(open_lab(lab.path / "lab.yaml"), path)
+        secrets[path] = (held.version, {name: value.reveal() for name, value in held.data.items()})
     # By name only: the values must not be printed.
     _same("changed secrets", [path for path, held in memory.secrets.items() if held != secrets[path]], [])
     memory.secrets = secrets
