@@ -182,7 +182,9 @@ def test_only_says_what_is_missing(app: AppFolder) -> None:
 
 def test_a_new_reference_to_a_deployed_stack_is_planned_and_applied(app: AppFolder) -> None:
     stacks = chain(app)
+    stacks["web-1"]["variable"] = {"size": {"type": "string"}}
     app.write(stacks)
+    (app.path / "made" / "stacks" / "web-1" / "terraform.tfvars").write_text('size = "small"')
     app.ok("up", "--yes")
     new = "cross-stack-output-id"
     stacks["net"]["output"] |= {new: {"value": "${terraform_data.x.id}"}}

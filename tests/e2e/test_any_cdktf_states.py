@@ -107,6 +107,18 @@ def test_what_is_wrong_with_a_store_is_said_for_a_project_that_is_no_lab(app: Ap
     assert "Nothing listens at http://127.0.0.1:1" in result.err
 
 
+def test_terraform_gets_the_shells_environment_but_for_what_labctl_relies_on(app: AppFolder) -> None:
+    seen = app.path.parent / "environment"
+    stack: dict[str, Any] = {"resource": data(x="${var.size}"), "variable": {"size": {}}}
+    stack["resource"]["terraform_data"]["x"]["provisioner"] = [{"local-exec": {"command": f"env > {seen}"}}]
+    app.write({"net": stack})
+    app.ok("up", "--yes", TF_VAR_size="small", AWS_PROFILE="mine", HOME=str(app.path), TF_CLI_ARGS="-no-such", TF_DATA_DIR="else")
+    given = dict(line.split("=", 1) for line in seen.read_text().splitlines() if "=" in line)
+    assert (given["TF_VAR_size"], given["AWS_PROFILE"], given["HOME"]) == ("small", "mine", str(app.path))
+    assert not given.keys() & {"TF_CLI_ARGS", "TF_DATA_DIR"}
+    assert given["AWS_EC2_METADATA_DISABLED"] == "false", "the role of a cloud machine is for providers to use"
+
+
 def test_states_of_a_workspace_that_the_environment_or_terraform_names(app: AppFolder) -> None:
     places = {name: {"path": f"{app.path}/{name}.tfstate", "workspace_dir": f"{app.path}/{name}"} for name in ("net", "web")}
 

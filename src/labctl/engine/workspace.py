@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from labctl.adapters.terraform import (
     BPG_PROXMOX,
     LOCK_NAME,
+    RECORD_NAME,
     Engine,
     MirrorEntry,
     Terraform,
@@ -126,7 +127,7 @@ def scratch_terraform(run: Run, stack: StackRun, folder: Path) -> Terraform:
     """
     origin = stack.stack.folder
     for path in origin.iterdir():
-        if path.name not in _OWN_FILES and not path.name.startswith((".terraform", "terraform.")):
+        if path.name not in _OWN_FILES and not path.name.startswith((".terraform", "terraform.tfstate", RECORD_NAME)):
             (folder / path.name).symlink_to(path)
     tool = run.terraform(stack, folder)
     workspace = run.workspace(stack)
