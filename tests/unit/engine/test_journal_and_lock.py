@@ -118,6 +118,16 @@ def test_what_a_run_kept_besides_its_log_ends_with_it_and_that_of_a_killed_one_w
     assert [path.name for path in journal.folder.iterdir()] == ["events.jsonl"]
 
 
+def test_reports_and_plans_that_were_asked_for_are_kept(paths: LabPaths) -> None:
+    first = Journal(paths, "plan")
+    kept = {"events.jsonl", "plan.json", "platform.saved-plan", "report.json", "report.md", "report.xml"}
+    for name in kept - {"events.jsonl"} | {"platform.tfplan"}:
+        (first.folder / name).touch()
+    first.close()
+    Journal(paths, "up").close()
+    assert {path.name for path in first.folder.iterdir()} == kept
+
+
 def test_a_folder_that_others_may_read_is_closed(tmp_path: Path) -> None:
     found = LabPaths(tmp_path / "lab.yaml", "lab")
     found.root.mkdir(parents=True)
