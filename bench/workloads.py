@@ -1,8 +1,8 @@
 """CDKTF projects of a given shape, without node: the `app` is a small script that writes what CDKTF would write.
 
-A project has `cdktf.json`, `main.py` and `shape.json`. `main.py` needs the standard library only; it writes `manifest.json`
-and a `cdk.tf.json` for each stack with a local backend (`terraform.<stack>.tfstate` in the project's folder, by absolute path), a remote
-state for each stack that it reads, and a sensitive output for each value that crosses.
+A project has `cdktf.json`, `main.py` and `shape.json`. `main.py` needs the standard library only. It writes `manifest.json`, and
+for each stack a `cdk.tf.json` with a local backend (`terraform.<stack>.tfstate` in the project's folder, by absolute path), a
+remote state for each stack that it reads, and a sensitive output for the value that crosses.
 """
 
 from __future__ import annotations
