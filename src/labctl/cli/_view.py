@@ -69,7 +69,8 @@ def plain_lines(event: Event) -> None:
     line = _line(event)
     if line:
         # Warnings go where the errors go, so that a pipe carries what was asked for.
-        print(line, flush=True, file=sys.stderr if event.type in ("warning", "error") else sys.stdout)
+        # In one piece: where Python does not buffer, `print` writes the line's end by itself, and lines of two threads run together.
+        print(f"{line}\n", end="", flush=True, file=sys.stderr if event.type in ("warning", "error") else sys.stdout)
 
 
 def complaints(event: Event) -> None:
