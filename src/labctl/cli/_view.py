@@ -69,7 +69,7 @@ def plain_lines(event: Event) -> None:
     line = _line(event)
     if line:
         # Warnings go where the errors go, so that a pipe carries what was asked for.
-        # In one piece: where Python does not buffer, `print` writes the line's end by itself, and lines of two threads run together.
+        # In one piece: an unbuffered stdout gets the line's end by itself, and the lines of two threads run together.
         print(f"{line}\n", end="", flush=True, file=sys.stderr if event.type in ("warning", "error") else sys.stdout)
 
 
