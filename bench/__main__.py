@@ -61,8 +61,6 @@ LINES = {
         # Own share: (labctl - raw) / labctl <= 10 % is labctl / raw <= 1 / 0.9.
         Line("no-op plan", "raw plan", 1 / 0.9),
         Line("no-op up", "raw plan", 1 / 0.9),
-        Line("raw first apply"),
-        Line("first up", "raw first apply"),
     ),
     "e": (Line("raw plan"), Line("no-op plan", "raw plan"), Line("no-op up", "raw plan"), Line("first up"), Line("help")),
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.samples import Samples
 from bench.watch import run_watched
-from bench.workloads import Shape, stack_folder, write_project
+from bench.workloads import Shape, stack_folder, write_project, write_states
 
 LABCTL = str(Path(sys.executable).parent / "labctl")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
@@ -21,6 +21,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
 PLAN = 'terraform -chdir="$s" plan -input=false -no-color -detailed-exitcode'
 INIT = 'terraform -chdir="$s" init -input=false -no-color'
 APPLY = 'terraform -chdir="$s" apply -input=false -no-color -auto-approve'
+MANY_RESOURCES = 1000
 AT_ONCE = 2
 """How many processes the bare bound runs at a time."""
 
@@ -34,11 +35,14 @@ def measure_project(shape: Shape, runs: int) -> Samples:
     with tempfile.TemporaryDirectory(prefix="labctl-bench-") as place:
         folder = Path(place)
         write_project(shape, folder)
+        if shape.resources > MANY_RESOURCES:
+            write_states(shape, folder)
         _labctl(folder, "plan")
         # The first round warms the machine up and is not counted.
         for counted in range(runs + 1):
             taken = samples if counted else Samples()
-            _first_apply(shape, folder, taken)
+            if shape.resources <= MANY_RESOURCES:
+                _first_apply(shape, folder, taken)
             _no_op(shape, folder, taken)
     return samples
 

@@ -69,10 +69,10 @@ def plain_lines(event: Event) -> None:
     line = _line(event)
     if line:
         # Warnings go where the errors go, so that a pipe carries what was asked for.
-        print(line, flush=True, file=sys.stderr if event.type in ("warning", "error") else sys.stdout)
-    if event.type in ("warning", "error"):
-        for hint in str(event.fields.get("hint", "")).splitlines():
-            print(f"  {hint}", flush=True, file=sys.stderr)
+        # In one piece: an unbuffered stdout gets the line's end by itself, and the lines of two threads run together.
+        stream = sys.stderr if event.type in ("warning", "error") else sys.stdout
+        hints = str(event.fields.get("hint", "")).splitlines() if stream is sys.stderr else []
+        print("".join(f"{part}\n" for part in (line, *(f"  {hint}" for hint in hints))), end="", flush=True, file=stream)
 
 
 def complaints(event: Event) -> None:

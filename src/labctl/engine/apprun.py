@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,7 @@ class AppRun(Run):
     """A run over one CDKTF project."""
 
     project: Project
+    _init_turn: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def name(self) -> str:
@@ -64,6 +67,15 @@ class AppRun(Run):
     def work_folders(self) -> Path:
         """As `Run.work_folders`."""
         return self.project.outdir / "stacks"
+
+    @property
+    def inits_ahead(self) -> bool:
+        """As `Run.inits_ahead`."""
+        return True
+
+    def init_turn(self) -> AbstractContextManager[object]:
+        """As `Run.init_turn`: Terraform's plugin cache is not safe for two at the same time (its documentation says so)."""
+        return self._init_turn if shares_plugin_cache(os.environ) else nullcontext()
 
     def stages(self, command: str) -> tuple[Stage, ...]:
         """As `Run.stages`: the same before every command."""
@@ -147,6 +159,16 @@ class AppRun(Run):
 
     def destroyed(self, stack: StackRun) -> None:
         """As `Run.destroyed`."""
+
+
+def shares_plugin_cache(environ: Mapping[str, str]) -> bool:
+    """Whether the user keeps providers in a plugin cache, by the variable or the CLI configuration of Terraform or OpenTofu."""
+    if environ.get("TF_PLUGIN_CACHE_DIR"):
+        return True
+    named = environ.get("TF_CLI_CONFIG_FILE")
+    home = Path(environ.get("HOME") or "/")
+    files = [Path(named)] if named else [home / ".terraformrc", home / ".tofurc"]
+    return any("plugin_cache_dir" in file.read_text(errors="replace") for file in files if file.is_file())
 
 
 def read_app_outputs(run: Run, stack: str, name: str | None, *, masked: bool = False) -> Any:

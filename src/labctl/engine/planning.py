@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl.adapters.terraform import TerraformError
+from labctl.engine.initialising import initialise_ahead
 from labctl.engine.journal import PLAN_SUFFIX
 from labctl.engine.propagated import plan_propagated
 from labctl.engine.retry import pass_by_itself
@@ -28,9 +29,15 @@ def plan_stacks(run: Run, stacks: Sequence[StackRun], *, destroy: bool = False) 
     Raises:
         Interrupted: A signal came.
     """
-    ready = [stack for stack in stacks if destroy or _upstreams_are_up(run, stack)]
+
+    def first(stack: StackRun) -> None:
+        if destroy or _upstreams_are_up(run, stack):
+            _try(run, stack, lambda: plan_stack(run, stack, destroy=destroy), last=destroy)
+        else:
+            initialise_ahead(run, stack)
+
     with ThreadPoolExecutor(max_workers=run.parallelism) as pool:
-        list(pool.map(lambda stack: _try(run, stack, lambda: plan_stack(run, stack, destroy=destroy), last=destroy), ready))
+        list(pool.map(first, stacks))
     run.interrupts.check()
     if destroy:
         return

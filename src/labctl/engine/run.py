@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,7 @@ class StackRun:
         blame: The stack whose failure blocks it.
         phases: Seconds by what was done.
         began_s: When its apply began, in seconds since the run's start; None before that. `ended_s` likewise.
+        init_lock: Held by who looks whether an `init` is needed, and runs it.
     """
 
     stack: Stack
@@ -103,6 +105,7 @@ class StackRun:
     phases: dict[str, float] = field(default_factory=dict)
     began_s: float | None = None
     ended_s: float | None = None
+    init_lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -231,6 +234,15 @@ class Run(ABC):
     def may_skip_picture(self) -> bool:
         """Whether stacks that were never deployed may be applied without a plan of their own where nobody is asked."""
         return False
+
+    @property
+    def inits_ahead(self) -> bool:
+        """Whether a stack's `init` works before those that it needs are up: not where one of them holds its state."""
+        return False
+
+    def init_turn(self) -> AbstractContextManager[object]:
+        """Held during each `init`, for projects that cannot have two at the same time."""
+        return nullcontext()
 
     # -- what all share ------------------------------------------------------------------------------------------------
 

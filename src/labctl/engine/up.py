@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from labctl.engine.applying import apply_and_read
 from labctl.engine.executing import run_stacks
+from labctl.engine.initialising import initialising
 from labctl.engine.planning import plan_stack, plan_stacks
 from labctl.engine.preparing import prepare, selected
 from labctl.engine.report import Report, conclude
@@ -43,7 +44,7 @@ def up(run: Run) -> Report:
                 _plan(run, stacks)
         if not _confirm(run, stacks):
             return conclude(run, stacks, DECLINED)
-        with run.stage("applying"):
+        with run.stage("applying"), initialising(run, [stack for stack in stacks if stack.plan and stack.plan.skipped]):
             run_stacks(run, stacks, bring_up)
     except LabError as error:
         conclude(run, stacks, error=error, changes=changes)

@@ -102,16 +102,20 @@ def terraform(run: Run, stack: StackRun) -> Terraform:
     """Terraform in the stack's folder, initialised: `init` runs where backend, providers, modules, engine or locks changed."""
     tool = run.terraform(stack)
     folder = stack.stack.folder
-    stamp, wanted = folder / INIT_STAMP, _init_hash(run, stack)
-    if _stamped(stamp) != wanted:
+    stamp = folder / INIT_STAMP
+    with stack.init_lock:
+        if _stamped(stamp) == _init_hash(run, stack):
+            return tool
         run.stack_stage(stack.name, "init")
         if run.owns_backends:
             # Of a killed `init`, what it knows of the backend may be half written, and Terraform would refuse to read it.
             (folder / BACKEND_MEMORY).unlink(missing_ok=True)
         stamp.unlink(missing_ok=True)
-        with run.interrupts.telling(tool.cancel), stack.timed("init"):
+        with run.init_turn(), run.interrupts.telling(tool.cancel), stack.timed("init"):
+            run.interrupts.check()
             tool.init(reconfigure=run.owns_backends)
-        replace_file(stamp, json.dumps({"hash": wanted}))
+        # Only now is the lock file there that a first `init` writes.
+        replace_file(stamp, json.dumps({"hash": _init_hash(run, stack)}))
     return tool
 
 

@@ -12,7 +12,7 @@ from labctl.adapters.terraform.environment import (
     SMALL_STACK_BYTES,
     base_environment,
     late_collection,
-    masked,
+    masking,
     terraform_environment,
 )
 from labctl.model.secret import MASK, Secret
@@ -72,7 +72,7 @@ def test_the_base_keeps_the_home() -> None:
 
 def test_secret_values_are_masked_but_not_short_or_plain_ones() -> None:
     given = {"A": Secret("correct-horse"), "B": Secret("abc"), "C": "not-a-secret"}
-    assert masked("correct-horse abc not-a-secret correct-horse", given) == f"{MASK} abc not-a-secret {MASK}"
+    assert masking(given)("correct-horse abc not-a-secret correct-horse") == f"{MASK} abc not-a-secret {MASK}"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_what_a_provider_may_quote_of_a_secret_is_masked(text: str) -> None:
         "KEY": Secret("-----BEGIN KEY-----\nQUJDREVGR0hJSktMTU5P\nUFFSU1RVVldYWVowMTIz\n-----END KEY-----\n"),
         "WORD": Secret('"quoted\\word"'),
     }
-    shown = masked(text, given)
+    shown = masking(given)(text)
     assert MASK in shown
     assert not any(part in shown for part in ("beef", "QUJD", "UFFS", "quoted"))
 

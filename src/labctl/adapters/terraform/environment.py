@@ -7,7 +7,7 @@ change what a stack is or where its state lies, so only the names below pass.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from labctl.model.secret import MASK, Secret
@@ -84,11 +84,16 @@ def late_collection(environ: Mapping[str, str], given: Environment, document: Pa
     return dict(COLLECT_LATE) if small else {}
 
 
-def masked(text: str, given: Environment) -> str:
-    """The text without the secret values of the environment, for providers that quote what they were given."""
-    for shown in _quotable(given):
-        text = text.replace(shown, MASK)
-    return text
+def masking(given: Environment) -> Callable[[str], str]:
+    """What takes the secret values of the environment out of a text, for providers that quote what they were given."""
+    quotable = _quotable(given)
+
+    def masked(text: str) -> str:
+        for shown in quotable:
+            text = text.replace(shown, MASK)
+        return text
+
+    return masked
 
 
 def _quotable(given: Environment) -> list[str]:

@@ -15,7 +15,7 @@ from python_terraform import IsFlagged
 
 from labctl.adapters.terraform.binary import Engine
 from labctl.adapters.terraform.diagnostics import Diagnostic, diagnostics_from_text, plain
-from labctl.adapters.terraform.environment import Environment, late_collection, masked, terraform_environment
+from labctl.adapters.terraform.environment import Environment, late_collection, masking, terraform_environment
 from labctl.adapters.terraform.errors import TerraformCancelled, TerraformError
 from labctl.adapters.terraform.events import ChangeSummary, Complaint, Event, PlannedChange, parse_line
 from labctl.adapters.terraform.process import Child, Ended
@@ -148,10 +148,11 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
         """
         argv = self._argv(cmd, args, options)
         given = self._env | dict(env or {})
+        masked = masking(given)
         parsed: list[Event] = []
 
         def on_line(line: str) -> None:
-            event = parse_line(masked(line, given))
+            event = parse_line(masked(line))
             if event is not None:
                 parsed.append(event)
                 if sink is not None:
@@ -167,7 +168,7 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
             ended = child.wait(on_line if events else None)
         finally:
             self._child = None
-        result = _result(argv, ended, tuple(parsed), masked(ended.stderr, given), interrupted=child.interrupted)
+        result = _result(argv, ended, tuple(parsed), masked(ended.stderr), interrupted=child.interrupted)
         if child.interrupted or (result.cancelled and result.exit_code not in ok):
             raise TerraformCancelled(self.stack, result, lab=self.of_a_lab)
         if result.exit_code not in ok:
