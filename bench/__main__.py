@@ -4,7 +4,8 @@
     python -m bench a c --runs 9
 
 Prints medians. A ratio is the median of the ratios of each round, in which both sides ran alternately on the same machine;
-seconds alone do not travel.
+seconds alone do not travel. On a machine that others use at the same time, whoever runs more processes at once gets more of it:
+the seconds of processor time tell what was really spent.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.samples import Samples
+from bench.samples import CPU, Samples
 from bench.workloads import WORKLOADS
 
 LAB = "e"
@@ -104,14 +105,17 @@ def _show(workload: str, samples: Samples) -> None:
     """One workload's part of the table."""
     title = WORKLOADS[workload].title if workload in WORKLOADS else "a lab on the sandbox"
     print(f"({workload}) {title}")
-    print("| what | seconds | ratio | target |\n|---|---|---|---|")
+    print("| what | wall s | ratio | target | CPU s | ratio |\n|---|---|---|---|---|---|")
     for line in LINES[workload]:
-        ratio = f"{samples.ratio(line.series, line.base):.2f} x {line.base}" if line.base else ""
+        wall, cpu = (samples.median(f"{kind}{line.series}") for kind in ("", CPU))
+        ratio, cpu_ratio = (
+            f"{samples.ratio(kind + line.series, kind + line.base):.2f} x {line.base}" if line.base else "" for kind in ("", CPU)
+        )
         target = f"≤ {line.target:.2f}" if line.target else ""
-        print(f"| {line.series} | {samples.median(line.series):.3f} | {ratio} | {target} |")
+        print(f"| {line.series} | {wall:.3f} | {ratio} | {target} | {cpu:.2f} | {cpu_ratio} |")
     for name in MEMORY:
         if name in samples.series:
-            print(f"| own {name}, peak, MiB | {samples.median(name):.0f} | | ≤ {MEMORY_MIB} |")
+            print(f"| own {name}, peak, MiB | {samples.median(name):.0f} | | ≤ {MEMORY_MIB} | | |")
     print(flush=True)
 
 

@@ -35,10 +35,8 @@ def measure_lab(runs: int) -> Samples:
 
 
 def _measure_once(lab: Path, samples: Samples) -> None:
-    up = run_watched([LABCTL, "up", "--yes"], lab)
-    samples.add("no-op up", up.seconds)
-    samples.add("memory", up.peak_mib)
-    samples.add("no-op plan", run_watched([LABCTL, "plan"], lab).seconds)
+    samples.time("no-op up", lambda: samples.add("memory", run_watched([LABCTL, "up", "--yes"], lab)))
+    samples.time("no-op plan", lambda: _labctl(lab, "plan"))
     raw = [LABCTL, "env", "--", sys.executable, "-m", "bench.raw", *(str(lab / ".labctl/bench/stacks" / s) for s in STACKS)]
     done = subprocess.run(raw, cwd=lab, check=True, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     samples.add("raw plan", float(done.stdout))

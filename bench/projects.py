@@ -54,23 +54,20 @@ def _first_apply(shape: Shape, folder: Path, samples: Samples) -> None:
         _forget(folder)
         samples.time("raw first apply by rank", lambda: [_at_once(f"{INIT} && {APPLY}", folder, rank) for rank in shape.ranks])
     _forget(folder)
-    done = run_watched([LABCTL, "up", "--app", ".", "--yes", "--quiet"], folder, ENVIRONMENT)
-    samples.add("first up", done.seconds)
-    samples.add("memory in the first up", done.peak_mib)
+    samples.time("first up", lambda: samples.add("memory in the first up", _labctl(folder, "up", "--yes")))
 
 
 def _no_op(shape: Shape, folder: Path, samples: Samples) -> None:
     samples.time("raw plan with init", lambda: _loop(f"{INIT} && {PLAN}", folder, shape.stacks))
     samples.time("raw plan", lambda: _loop(PLAN, folder, shape.stacks))
-    samples.add("no-op plan", run_watched([LABCTL, "plan", "--app", ".", "--detailed-exitcode"], folder, ENVIRONMENT).seconds)
+    samples.time("no-op plan", lambda: _labctl(folder, "plan", "--detailed-exitcode"))
     samples.time("bound", lambda: _at_once(PLAN, folder, shape.stacks))
-    done = run_watched([LABCTL, "up", "--app", ".", "--yes"], folder, ENVIRONMENT)
-    samples.add("no-op up", done.seconds)
-    samples.add("memory", done.peak_mib)
+    samples.time("no-op up", lambda: samples.add("memory", _labctl(folder, "up", "--yes")))
 
 
-def _labctl(folder: Path, *args: str) -> None:
-    subprocess.run([LABCTL, *args, "--app", "."], cwd=folder, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+def _labctl(folder: Path, *args: str) -> float:
+    """Runs labctl; returns its own peak of memory in MiB."""
+    return run_watched([LABCTL, *args, "--app", "."], folder, ENVIRONMENT)
 
 
 def _loop(command: str, folder: Path, stacks: tuple[str, ...]) -> None:

@@ -7,31 +7,20 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 
-@dataclass(frozen=True)
-class Watched:
-    """Wall seconds, and the peak of the process's own resident memory in MiB."""
-
-    seconds: float
-    peak_mib: float
-
-
-def run_watched(command: list[str], folder: Path, env: Mapping[str, str] | None = None) -> Watched:
-    """Runs the command to its end; it must succeed."""
-    began = time.perf_counter()
+def run_watched(command: list[str], folder: Path, env: Mapping[str, str] | None = None) -> float:
+    """Runs the command to its end, which must be a good one; returns the peak of the process's own resident memory in MiB."""
     process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL)
     peak_kib = [0]
     watcher = threading.Thread(target=_watch, args=(process, peak_kib), daemon=True)
     watcher.start()
     code = process.wait()
-    seconds = time.perf_counter() - began
     watcher.join()
     if code != 0:
         raise RuntimeError(f"{command} ended with {code}")
-    return Watched(seconds, peak_kib[0] / 1024)
+    return peak_kib[0] / 1024
 
 
 def _watch(process: subprocess.Popen[bytes], peak_kib: list[int]) -> None:

@@ -64,7 +64,7 @@ def _status(plan: StackPlan) -> str:
         words += f", planned when {' and '.join(plan.known_after)} is up"
     if plan.known_after and plan.status is StackStatus.CHANGES:
         words += f", some known only after {' and '.join(plan.known_after)} is applied"
-    if plan.reason:
+    if plan.reason and plan.status is not StackStatus.ERROR:  # an error was told already
         words += f": {plan.reason}"
     counts = plan.summary.counts() if plan.summary else {}
     parts = [f"{n} to {w}" for w, n in counts.items() if n]

@@ -17,8 +17,8 @@ from labctl.adapters.terraform import ProjectTerraform, Terraform, find_engine
 from labctl.engine.locks import free_dead_lock
 from labctl.engine.paths import RunPaths
 from labctl.engine.preparing import prepare, take_stacks
-from labctl.engine.recovery import wait_for_earlier
 from labctl.engine.run import DEFAULT_WORKSPACE, Run, StackRun, Stage
+from labctl.engine.waiting import wait_for_earlier
 from labctl.engine.workspace import LOCK_TIMEOUT_S, WORKSPACES, Toolchain, terraform
 from labctl.model.errors import UserError, nearest
 from labctl.model.secret import MASK, Secret
@@ -52,6 +52,7 @@ class AppRun(Run):
 
     project: Project
     _init_turn: threading.Lock = field(default_factory=threading.Lock)
+    _environment: dict[str, str | Secret] = field(default_factory=lambda: _environment(os.environ), repr=False)
 
     @property
     def name(self) -> str:
@@ -88,14 +89,13 @@ class AppRun(Run):
 
     def terraform(self, stack: StackRun, folder: Path | None = None) -> Terraform:
         """As `Run.terraform`: with the whole environment of the user, home and CLI configuration included."""
-        kept = {name: value for name, value in os.environ.items() if not _DROPPED.fullmatch(name)}
         return ProjectTerraform(
             self.toolchain.engine,
             folder or stack.stack.folder,
             stack=stack.name,
             home=None,
             cli_config=None,
-            env=_INSTANCE_ROLE | {name: Secret(value) if _SECRET.search(name) else value for name, value in kept.items()},
+            env=self._environment,
             lock_timeout_s=LOCK_TIMEOUT_S,
         )
 
@@ -159,6 +159,11 @@ class AppRun(Run):
 
     def destroyed(self, stack: StackRun) -> None:
         """As `Run.destroyed`."""
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str | Secret]:
+    kept = {name: value for name, value in environ.items() if not _DROPPED.fullmatch(name)}
+    return _INSTANCE_ROLE | {name: Secret(value) if _SECRET.search(name) else value for name, value in kept.items()}
 
 
 def shares_plugin_cache(environ: Mapping[str, str]) -> bool:

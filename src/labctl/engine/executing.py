@@ -38,7 +38,7 @@ def run_stacks(run: Run, stacks: Sequence[StackRun], work: Callable[[StackRun], 
             stack.result = INTERRUPTED if isinstance(error, Interrupted) or run.interrupts.count else FAILED
             stack.error = error
             failed.append(error)
-            run.stack_stage(name, stack.result, f"{stack.result}: {error.message}", ended=True)
+            run.stack_stage(name, stack.result, ended=True)
             return False
         finally:
             stack.ended_s = run.clock()

@@ -67,6 +67,7 @@ class RunPaths:
                     folder.chmod(0o700)
             ignore = self.root.parent / ".gitignore"
             if not ignore.exists():
+                ignore.touch(mode=0o600)
                 ignore.write_text("*\n")
         except OSError as error:
             raise cannot_write(self.root, error) from error

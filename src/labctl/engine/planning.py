@@ -59,7 +59,7 @@ def _try(run: Run, stack: StackRun, work: Callable[[], object], *, last: bool = 
         stack.error = error
         stack.plan = StackPlan(stack.name, stack.layer, StackStatus.ERROR, reason=error.message)
         if last or not _may_be_mended_upstream(stack):
-            run.stack_stage(stack.name, str(StackStatus.ERROR), f"error: {error.message}", ended=True)
+            run.stack_stage(stack.name, str(StackStatus.ERROR), ended=True)
 
 
 def _may_be_mended_upstream(stack: StackRun) -> bool:

@@ -1,4 +1,4 @@
-"""After a run that was cut off: waits for its Terraform, and lets the state learn what was made.
+"""After a run that was cut off: lets the state learn what was made.
 
 Nothing is destroyed here, and nothing is taken over that is not certainly the lab's own (`labctl.model.leftovers`).
 """
@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labctl.adapters.terraform import RECORD_NAME, Terraform, end_orphans, running_child
+from labctl.adapters.terraform import Terraform
 from labctl.engine.journal import PLAN_SUFFIX, journals
 from labctl.engine.locks import free_dead_lock
 from labctl.engine.paths import replace_file
-from labctl.engine.run import Run, StackRun
+from labctl.engine.run import StackRun
 from labctl.engine.workspace import terraform
 from labctl.model.errors import LabError
 from labctl.model.leftovers import (
@@ -37,32 +36,6 @@ from labctl.model.state import parse_state
 
 if TYPE_CHECKING:
     from labctl.engine.labrun import LabRun
-
-POLL_S = 0.5
-
-
-def wait_for_earlier(run: Run) -> None:
-    """Waits until a Terraform that outlived its labctl has ended: it finishes its work and writes its state.
-
-    A provider that outlived its Terraform is ended: nobody would learn what it still makes.
-
-    Raises:
-        Interrupted: A signal came; the earlier Terraform goes on.
-    """
-    for record in sorted(run.work_folders.glob(f"*/{RECORD_NAME}")):
-        told = False
-        while (child := running_child(record)) is not None:
-            if not told:
-                run.say(
-                    f"waiting for the Terraform of an earlier run to end ({child.command}, process {child.pid})",
-                    record.parent.name,
-                    kind="warning",
-                )
-                told = True
-            run.interrupts.check()
-            time.sleep(POLL_S)
-    for pid in end_orphans(run.work_folders):
-        run.say(f"ended a provider that had outlived its Terraform (process {pid})", kind="warning")
 
 
 def mend_state(run: LabRun) -> None:

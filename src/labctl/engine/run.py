@@ -15,7 +15,6 @@ from labctl.engine.events import Event, Sink
 from labctl.engine.interrupt import Interrupts
 from labctl.engine.journal import Journal
 from labctl.engine.paths import RunPaths
-from labctl.model.difference import attribute_changes, reaches_only_new_guests
 from labctl.model.errors import LabError
 from labctl.model.graph import Graph, make_graph
 from labctl.model.plan import StackPlan
@@ -287,6 +286,8 @@ class Run(ABC):
 
     def emit_plan(self, plan: StackPlan) -> None:
         """Tells one stack's plan, with each resource that it touches."""
+        from labctl.model.difference import attribute_changes, reaches_only_new_guests
+
         changes = [
             {"address": c.address, "action": str(c.action), "changes": [a.as_dict() for a in attribute_changes(c)]}
             for c in (plan.summary.changes if plan.summary else ())

@@ -8,10 +8,11 @@ from labctl.engine.identity import ensure_authority, identities
 from labctl.engine.labrun import LabRun
 from labctl.engine.paths import LabPaths
 from labctl.engine.preparing import take_stacks
-from labctl.engine.recovery import mend_state, recover, wait_for_earlier
+from labctl.engine.recovery import mend_state, recover
 from labctl.engine.run import Stage
 from labctl.engine.session import local_state, open_session, published, remote_state
 from labctl.engine.target import open_target
+from labctl.engine.waiting import wait_for_earlier
 from labctl.model.errors import LabError, UserError, nearest
 from labctl.model.lab import Lab
 from labctl.model.labrules import check_rule_stacks

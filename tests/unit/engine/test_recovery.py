@@ -20,8 +20,9 @@ from labctl.engine.interrupt import Interrupts
 from labctl.engine.journal import Journal
 from labctl.engine.labrun import LabRun
 from labctl.engine.paths import LabPaths, replace_file
-from labctl.engine.recovery import mend_state, wait_for_earlier
+from labctl.engine.recovery import mend_state
 from labctl.engine.run import Options, StackRun
+from labctl.engine.waiting import wait_for_earlier
 from labctl.model.labfile import parse_lab
 from labctl.synth import Stack
 

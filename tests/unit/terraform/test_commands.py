@@ -274,3 +274,19 @@ def test_an_engine_that_is_gone_is_said(terraform: Terraform, monkeypatch: pytes
     terraform.engine = Engine("terraform", ("/nowhere/terraform",), (1, 11, 4), Path("/nowhere/terraform"))
     with pytest.raises(AdapterError, match="could not be started"):
         terraform.output()
+
+
+def test_reads_of_single_resources_are_kept_for_nobody(terraform: Terraform, recorded: Recorded) -> None:
+    """Two lines a resource: of 5,000 resources they would be most of the memory, and of the time that labctl itself takes."""
+    hook = {"resource": {"addr": "terraform_data.a"}, "note": 'says "type":"refresh_start"'}
+    reading = {"@message": "terraform_data.a: Refreshing state...", "type": "refresh_start", "hook": hook}
+    lines = (reading, CHANGE, {"@message": 'a "type":"refresh_" in words', "type": "log"}, SUMMARY)
+    recorded.answer = Ended(2, "\n".join(json.dumps(line, separators=(",", ":")) for line in lines), "", 0.1)
+    assert [event.message for event in terraform.plan(PLAN).result.events] == [
+        "terraform_data.a: Plan to create",
+        'a "type":"refresh_" in words',
+        "Plan: 1 to add",
+    ]
+    seen: list[Event] = []
+    terraform.plan(PLAN, sink=seen.append)
+    assert seen[0].message == "terraform_data.a: Refreshing state..."

@@ -26,6 +26,8 @@ from labctl.model.errors import AdapterError, UserError
 EventSink = Callable[[Event], None]
 
 _STDERR_TAIL = 4000
+_UNHEARD = '"type":"refresh_'
+"""In the lines, two a resource, that tell that it is being read and was: of use only to who looks on."""
 _LOCKING = frozenset({"init", "plan", "apply", "untaint", "state push", "force-unlock"})
 """Commands that write, or hold a lock while they run."""
 _SHORT = frozenset({"init", "plan", "show"})
@@ -134,7 +136,7 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
         Args:
             cmd: The command, "state pull" for example.
             args: Its arguments.
-            sink: Gets each event as it comes.
+            sink: Gets each event as it comes. Without one, reads of single resources are not kept either.
             env: Set for this command only.
             ok: The exit codes that are no failure.
             events: Whether stdout is `-json` lines; without it stdout is one document.
@@ -152,6 +154,8 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
         parsed: list[Event] = []
 
         def on_line(line: str) -> None:
+            if sink is None and _UNHEARD in line:
+                return
             event = parse_line(masked(line))
             if event is not None:
                 parsed.append(event)
