@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,21 +109,29 @@ def synthesise_project(project: Project, *, force: bool = False) -> Synthesis:
 def _run_app(project: Project) -> None:
     # CDKTF makes the last folder of its path only.
     project.outdir.parent.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(  # noqa: S602 - `app` is a shell command by its definition
-        project.app,
-        shell=True,
-        cwd=project.folder,
-        env=_app_environment(project),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        said, _ = process.communicate()
-    except BaseException:
-        _end_group(process)
-        raise
+    environment = _app_environment(project)
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S602 - `app` is a shell command by its definition
+            project.app,
+            shell=True,
+            cwd=project.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    # Signals interrupt the main thread only. One that came there while the app is being started would lose its process.
+    with ThreadPoolExecutor(max_workers=1) as starter:
+        starting = starter.submit(start)
+        try:
+            process = starting.result()
+            said, _ = process.communicate()
+        except BaseException:
+            _end_group(starting.result())
+            raise
     if process.returncode != 0:
         tail = "\n".join(said.decode(errors="replace").strip().splitlines()[-_TAIL:])
         code = process.returncode
