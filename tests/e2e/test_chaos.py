@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import random
 import shutil
@@ -126,8 +127,8 @@ def _well_said(attack: Attack) -> None:
 
 
 def test_kills_at_random_moments(make_lab: Callable[[], LabFolder]) -> None:
-    """`LABCTL_KILLS` of them, drawn from `LABCTL_SEED`."""
-    seed = int(os.environ.get("LABCTL_SEED") or random.randrange(10**6))
+    """`LABCTL_KILLS` of them, drawn from `LABCTL_SEED`; other ones each day without it."""
+    seed = int(os.environ.get("LABCTL_SEED") or dt.datetime.now(dt.UTC).date().toordinal())
     print(f"LABCTL_SEED={seed} LABCTL_KILLS={KILLS}")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # So it is for tests in the background of a shell, and they would hand it down.

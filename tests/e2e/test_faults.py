@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -456,21 +455,6 @@ def guests(lab: LabFolder) -> list[tuple[int, str]]:
 
 
 ALL = [(101, "store"), (102, "vault"), (201, "gitlab"), (202, "docker")]
-
-
-def test_killed_six_times_on_the_way_up(lab: LabFolder) -> None:
-    seed = int(os.environ.get("LABCTL_SEED") or random.randrange(10**6))
-    print(f"LABCTL_SEED={seed}")
-    moments = random.Random(seed)
-    lab.ok("sandbox", "start")
-    for attempt in range(6):
-        run = started(lab)
-        # The power goes (everything dies at once), or only labctl does and its Terraform finishes what it has begun.
-        time.sleep(moments.uniform(0.5, 7.0))
-        kill(run, with_terraform=attempt % 3 != 2)
-    lab.ok("up", "--yes")
-    clean(lab)
-    assert guests(lab) == ALL
 
 
 @contextlib.contextmanager
