@@ -92,7 +92,7 @@ def up(
             if app_dir is None:
                 found, on_sandbox = _endpoints(run)
     if not as_json:
-        _show(report, found, on_sandbox=on_sandbox)
+        _show(report, found, "all" if app_dir else "the lab", on_sandbox=on_sandbox)
     return 1 if report.result == DECLINED else 0
 
 
@@ -105,14 +105,14 @@ def _endpoints(run: Run) -> tuple[Sequence[Endpoint], bool]:
     return endpoints(run), run.lab.target.sandbox is not None
 
 
-def _show(report: Report, found: Sequence[Endpoint], *, on_sandbox: bool) -> None:
+def _show(report: Report, found: Sequence[Endpoint], what: str, *, on_sandbox: bool) -> None:
     from labctl.model.report import DECLINED, NOTHING
 
     if report.result == DECLINED:
         print("Declined: nothing was changed.")
         return
     if report.result == NOTHING:
-        print(f"{colour('Nothing to do', 'green', sys.stdout)}: all is as described ({report.seconds:.1f} s).")
+        print(f"{colour('Nothing to do', 'green', sys.stdout)}: {what} is as described ({report.seconds:.1f} s).")
     else:
         print(f"{colour('Done', 'green', sys.stdout)} in {report.seconds:.1f} s.")
         column = max((10, *(len(stack["name"]) for stack in report.stacks)))

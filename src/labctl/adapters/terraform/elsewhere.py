@@ -23,6 +23,10 @@ _HINTS: dict[str, str] = {
     ),
     "provider-missing": "Check the provider's name in the code, and the mirror or network that Terraform's configuration names.",
     "provider-not-installed": "Run the command again: it initialises the folder.",
+    "state-locked": (
+        "Wait for that run to end. Only if it is certainly dead: `terraform force-unlock {lock}` in the stack's work folder "
+        "(`stacks/NAME` of the output folder)."
+    ),
     "destroy-prevented": "If it must go, take `prevent_destroy` out of its code first.",
     "certificate": "Name the authority that signed it to the provider, or in SSL_CERT_FILE. Do not switch the check off.",
     "connection-refused": "Check the address and the port, and that the server runs.",
@@ -34,6 +38,6 @@ _OF_A_LAB = re.compile(r"labctl|lab\.yaml|`?target\.|Vault|sandbox")
 _MEND = "Mend that, then run the command again: what was made is in the state."
 
 
-def hint_elsewhere(remedy: Remedy) -> str:
-    """The hint for a project that is no lab."""
-    return _HINTS.get(remedy.rule) or (_MEND if _OF_A_LAB.search(remedy.hint) else remedy.hint)
+def hint_elsewhere(remedy: Remedy, lock: str = "ID") -> str:
+    """The hint for a project that is no lab; `lock` is the id of the lock, where that is what is wrong."""
+    return _HINTS.get(remedy.rule, "").replace("{lock}", lock) or (_MEND if _OF_A_LAB.search(remedy.hint) else remedy.hint)

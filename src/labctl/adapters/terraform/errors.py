@@ -45,16 +45,17 @@ class TerraformError(AdapterError):
         others = len({error.text for error in result.errors if error.summary != "execution halted"}) - 1
         more = f" (and {others} more)" if others > 0 else ""
         sentence = remedy.sentence if remedy else _own_words(first)
+        lock = lock_info(first.detail) if remedy and remedy.rule == "state-locked" else None
         super().__init__(
             f"{sentence}{more}",
-            hint=(remedy.hint if lab else hint_elsewhere(remedy)) if remedy else _NO_REMEDY,
+            hint=(remedy.hint if lab else hint_elsewhere(remedy, lock.id if lock else "ID")) if remedy else _NO_REMEDY,
             where=": ".join(part for part in (stack, first.address) if part),
         )
         self.stack = stack
         self.result = result
         self.diagnostic = first
         self.rule = remedy.rule if remedy else ""
-        self.lock: LockInfo | None = lock_info(first.detail) if self.rule == "state-locked" else None
+        self.lock: LockInfo | None = lock
 
     @property
     def wants_init(self) -> bool:
