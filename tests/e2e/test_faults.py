@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -384,10 +385,13 @@ def small_disk(folder: Path, size_kib: int) -> Iterator[None]:
 
 
 def fill(folder: Path, leave_kib: int) -> Path:
-    """Takes what is free on the folder's file system, but for `leave_kib`."""
+    """Takes what is free on the folder's file system, but for `leave_kib`; all of it, whatever else is written meanwhile."""
     ballast = folder / "ballast"
-    free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-    ballast.write_bytes(b"\0" * max(0, free - leave_kib * 1024))
+    disk = os.statvfs(folder)
+    blocks = max(0, disk.f_bavail * disk.f_frsize // 1024 - leave_kib) // 4
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        for _ in range(blocks if leave_kib else blocks + 1024):
+            file.write(b"\0" * 4096)
     return ballast
 
 
@@ -418,6 +422,7 @@ def test_the_disk_becomes_full_while_terraform_writes_its_state(lab: LabFolder) 
         with lab.fault(method="POST", path="/qemu/102/status/start$", delay_s=5):
             run = started(lab, "--layer", "foundation")
             lab.until_struck(run)
+            time.sleep(1)  # the other guest is made meanwhile
             ballast = fill(state, 0)
             out, _ = run.communicate(timeout=120)
         ballast.unlink()
