@@ -24,6 +24,9 @@ from labctl.model.report import KEEP_RUNS, MOST_RUNS
 EVENTS = "events.jsonl"
 LOCK = "run.lock"
 _KERNEL_LOCKS = Path("/proc/locks")
+_ID_TIME = "%Y%m%dT%H%M%SZ-"
+_TICKS = 0x10000
+"""Into how many parts the four letters at the end of a run's id divide a second."""
 PLAN_SUFFIX = ".tfplan"
 KEPT_SUFFIX = ".saved-plan"
 PLAN_DOCUMENT = "plan.json"
@@ -43,7 +46,7 @@ class Journal:
         keep: How many runs to keep, this one among them.
 
     Attributes:
-        run_id: UTC time and four random letters, sortable.
+        run_id: UTC time and four letters, the fraction of the second; later runs of a lab have later ids.
         folder: `runs/<id>/`; saved plans lie here too.
         command: `up`, `plan` or `down`.
         began: When, ISO 8601 in UTC.
@@ -52,7 +55,7 @@ class Journal:
     def __init__(self, paths: RunPaths, command: str, selection: Mapping[str, Any] | None = None, keep: int = KEEP_RUNS) -> None:
         now = datetime.now(UTC)
         self.command, self.began = command, now.isoformat(timespec="seconds")
-        self.run_id = now.strftime("%Y%m%dT%H%M%SZ-") + os.urandom(2).hex()
+        self.run_id = _next_id(paths.runs, now)
         self.folder = paths.runs / self.run_id
         self._lock = threading.Lock()
         self._applying: set[str] = set()
@@ -101,9 +104,24 @@ class Journal:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def _next_id(runs: Path, now: datetime) -> str:
+    """An id after those of all kept runs, also of those in the same second, or when the clock was set back."""
+    ticks = int(now.timestamp() * _TICKS)
+    folders = runs.iterdir() if runs.is_dir() else ()
+    ticks = max([ticks, *(1 + kept for folder in folders if (kept := _ticks(folder.name)) is not None)])
+    return datetime.fromtimestamp(ticks // _TICKS, UTC).strftime(_ID_TIME) + f"{ticks % _TICKS:04x}"
+
+
+def _ticks(run_id: str) -> int | None:
+    try:
+        second, part = run_id.split("-")
+        return int(datetime.fromisoformat(second).timestamp()) * _TICKS + int(part, 16)
+    except ValueError:
+        return None
+
+
 def _prune(runs: Path, own: str, keep: int) -> None:
     """Removes the oldest runs, but none by which a later run proves that what a cut-off one left is the lab's own."""
-    # The run itself is left out: within one second, ids do not tell which run is the newer.
     others = sorted((path for path in runs.iterdir() if path.is_dir() and path.name != own), reverse=True)
     old, too_old = others[keep - 1 :], others[MOST_RUNS - 1 :]
     stacks = {stack for folder in old for stack in in_doubt(events_of(folder))}

@@ -98,6 +98,24 @@ def test_a_run_that_was_cut_off_in_an_apply_is_kept_until_its_stack_came_to_a_go
     assert not killed.exists()
 
 
+def test_later_runs_have_later_ids_however_fast_they_follow(paths: LabPaths) -> None:
+    (paths.runs / "not-a-run").mkdir()
+    ids = []
+    for _ in range(KEEP_RUNS):
+        journal = Journal(paths, "plan")
+        journal.close()
+        ids.append(journal.run_id)
+    assert ids == sorted(set(ids))
+
+
+def test_a_clock_that_was_set_back_does_not_mix_up_the_runs(paths: LabPaths) -> None:
+    (paths.runs / "29991231T235959Z-ffff").mkdir()
+    for expected in ("30000101T000000Z-0000", "30000101T000000Z-0001"):
+        journal = Journal(paths, "plan")
+        journal.close()
+        assert journal.run_id == expected
+
+
 LEFT = ("platform.tfplan", "platform.probe", "foundation.recovered.tfstate", "scratch/platform/terraform.tfstate")
 
 
