@@ -190,7 +190,7 @@ def _guest_reader(lab: Lab, target: TargetSession | None, problems: list[str]) -
             answers = hypervisor.agent_ping(int(guest["vmid"]))
             entry["agent"] = "running" if answers else "not running"
             if answers:
-                entry["cloud_init"] = _cloud_init(hypervisor, int(guest["vmid"]))
+                entry["cloud_init"] = cloud_init(hypervisor, int(guest["vmid"]))
         except LabError as error:
             reachable[0] = not getattr(error, "unreachable", False)
             problems.append(f"guest {name}: {error}")
@@ -207,7 +207,7 @@ def _connect(target: TargetSession | None) -> Proxmox | None:
     return Proxmox.connect(target.endpoint, target.token_id, target.token, target.ca_file)
 
 
-def _cloud_init(hypervisor: Proxmox, vmid: int) -> str:
+def cloud_init(hypervisor: Proxmox, vmid: int) -> str:
     """cloud-init's own verdict; exit code 2 means done, with complaints."""
     result = hypervisor.exec(vmid, ["cloud-init", "status", "--format", "json"], timeout_s=CLOUD_INIT_TIMEOUT_S)
     with suppress(ValueError, KeyError):
