@@ -1,0 +1,195 @@
+"""Guests that boot: systemd containers that run the real cloud-init with the snippets that Terraform uploaded.
+
+One lab for the whole file: it boots four guests, which takes a while.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import docker
+import pytest
+from proxmoxer import ProxmoxAPI
+
+from tests.e2e.canary import Search, files_below
+from tests.e2e.canary_life import RootToken, collect
+from tests.e2e.labfolder import LabFolder, Result
+
+GUESTS = ("vault", "store", "gitlab", "docker")
+VMIDS = {"store": 101, "vault": 102, "gitlab": 201, "docker": 202}
+
+
+def engine() -> docker.DockerClient:
+    """The Docker engine of this machine."""
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no Docker engine: {error}")
+        pytest.skip("no Docker engine answers")
+    return client
+
+
+class Booted:
+    """A lab whose guests boot."""
+
+    def __init__(self, lab: LabFolder, seconds: float) -> None:
+        self.lab, self.seconds = lab, seconds
+        self.client = engine()
+
+    @property
+    def pve(self) -> Any:
+        found = self.lab.json("sandbox", "status")["pve"]
+        user, _, rest = found["token"].partition("!")
+        name, _, value = rest.partition("=")
+        host = found["endpoint"].removeprefix("https://")
+        return ProxmoxAPI(host, user=user, token_name=name, token_value=value, verify_ssl=found["ca_file"]).nodes("pve")
+
+    def inside(self, guest: str, command: str, timeout_s: float = 120) -> Result:
+        """Runs a shell command as root in a guest, through its agent."""
+        agent = self.pve.qemu(VMIDS[guest]).agent
+        pid = agent.exec.post(command=["sh", "-c", command])["pid"]
+        limit = time.monotonic() + timeout_s
+        while not (state := agent("exec-status").get(pid=pid))["exited"]:
+            assert time.monotonic() < limit, f"{command} in {guest} does not end"
+            time.sleep(0.2)
+        return Result(state["exitcode"], state.get("out-data", ""), state.get("err-data", ""))
+
+    def said(self, guest: str, command: str, timeout_s: float = 120) -> str:
+        """As `inside`, and it must succeed; what it printed."""
+        done = self.inside(guest, command, timeout_s)
+        assert done.code == 0, f"{command} in {guest}: {done}"
+        return done.out
+
+    def containers(self) -> list[Any]:
+        """The containers of this lab's guests."""
+        home = str((self.lab.work / "sandbox").resolve())
+        return self.client.containers.list(all=True, filters={"label": f"labctl.home={home}"})
+
+
+@pytest.fixture(scope="module")
+def booted(make_lab: Callable[..., LabFolder]) -> Iterator[Booted]:
+    engine()
+    lab = make_lab(guests="container")
+    lab.ok("sandbox", "start", timeout_s=600)
+    began = time.monotonic()
+    lab.ok("up", "--yes", timeout_s=600)
+    yield Booted(lab, time.monotonic() - began)
+
+
+def test_status_says_that_all_are_up(booted: Booted) -> None:
+    guests = {guest["name"]: guest for layer in booted.lab.json("status")["layers"] for guest in layer["guests"]}
+    assert set(guests) == set(GUESTS)
+    for guest in guests.values():
+        assert (guest["agent"], guest["cloud_init"]) == ("running", "done"), guest
+        assert set(guest["services"].values()) == {"active"}, guest
+
+
+def test_there_is_nothing_to_do_afterwards(booted: Booted) -> None:
+    assert "Nothing to do" in booted.lab.ok("up", "--yes").out
+    assert booted.lab.run("plan", "--detailed-exitcode").code == 0
+
+
+def test_the_address_that_the_agent_reports_is_the_one_that_answers(booted: Booted) -> None:
+    for name, port in (("vault", 8200), ("store", 9000), ("gitlab", 80), ("docker", 22)):
+        found = booted.pve.qemu(VMIDS[name]).agent("network-get-interfaces").get()["result"]
+        addresses = {one["ip-address"] for interface in found if interface["name"] != "lo" for one in interface["ip-addresses"]}
+        (layer_address,) = {
+            guest["address"] for layer in booted.lab.json("status")["layers"] for guest in layer["guests"] if guest["name"] == name
+        }
+        assert layer_address in addresses
+        with socket.create_connection((layer_address, port), 5):
+            pass
+
+
+def test_the_registry_does_without_checksums(booted: Booted) -> None:
+    """GitLab's first fix: the effective settings, as gitlab.rb is evaluated."""
+    config = booted.said("gitlab", "cat /var/opt/gitlab/registry/config.yml")
+    assert "checksum_disabled: true" in config
+
+
+def test_the_runner_runs_four_jobs_at_once_and_was_restarted_since(booted: Booted) -> None:
+    """GitLab's second fix: `register` writes 1."""
+    config = booted.said("gitlab", "cat /etc/gitlab-runner/config.toml")
+    assert "concurrent = 4" in config.splitlines()
+    assert "glrt-" in config
+    changed = float(booted.said("gitlab", "stat -c %Y /etc/gitlab-runner/config.toml"))
+    started = booted.said("gitlab", "date +%s -d \"$(systemctl show -P ActiveEnterTimestamp gitlab-runner.service)\"")
+    assert float(started) >= changed
+
+
+def test_a_large_image_is_pushed_and_pulled_with_the_same_digest(booted: Booted) -> None:
+    """From the Docker guest to the lab's registry, whose blobs lie in the lab's store."""
+    registry = booted.lab.json("output", "platform")["registry_host"]
+    name = f"{registry}/lab/large"
+    made = booted.said(
+        "docker",
+        f"""set -e
+        cd $(mktemp -d)
+        mkdir root; cp /bin/busybox root/; tar -C root -c . | docker import - lab/base >&2
+        for n in 1 2 3; do head -c 45000000 /dev/urandom > blob$n; done
+        printf 'FROM lab/base\\nCOPY blob1 /\\nCOPY blob2 /\\nCOPY blob3 /\\n' > Dockerfile
+        DOCKER_BUILDKIT=0 docker build -q -t {name}:1 . >&2
+        docker push -q {name}:1 >&2
+        docker image inspect -f '{{{{index .RepoDigests 0}}}}' {name}:1
+        docker image rm -f {name}:1 >&2
+        docker pull -q {name}:1 >&2
+        docker image inspect -f '{{{{index .RepoDigests 0}}}}' {name}:1
+        docker run --rm {name}:1 /busybox sha256sum /blob1 >&2
+        """,
+        timeout_s=300,
+    ).split()
+    assert made[0] == made[1]
+    assert made[0].startswith(f"{name}@sha256:")
+
+
+def test_the_engine_is_reached_over_ssh_only(booted: Booted) -> None:
+    address = booted.lab.json("output", "platform")["guests"]["docker"]["address"]
+    for port in (2375, 2376):
+        with pytest.raises(OSError, match="refused"), socket.create_connection((address, port), 5):
+            pass
+    assert booted.lab.ok("ssh", "docker", "--", "docker", "version", "--format", "{{.Server.Os}}").out.strip() == "linux"
+    assert booted.lab.run("ssh", "docker", "--", "exit", "7").code == 7
+
+
+def test_a_secret_lies_only_in_the_guest_that_it_is_for(booted: Booted) -> None:
+    canaries = collect(booted.lab, RootToken(booted.lab))
+    search = Search(canaries)
+    for container in booted.containers():
+        inspected = json.dumps(container.attrs).encode()
+        assert search.look("docker inspect", inspected) == set()
+        guest = container.attrs["Config"]["Hostname"].split(".")[0]
+        arguments = booted.said(guest, "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '")
+        assert search.look("arguments", arguments.encode()) == set()
+        journal = booted.said(guest, "journalctl -b --no-pager 2>/dev/null | tail -c 8000000")
+        assert search.look("journal", journal.encode()) == set()
+
+
+def test_after_a_reboot_of_the_machine_up_brings_the_lab_back(booted: Booted) -> None:
+    secret = booted.lab.json("secrets", "get", "gitlab/root")
+    booted.said("docker", "echo kept > /root/kept; sync")
+    # As a reboot: no daemon, no container that runs, nothing asked for its leave.
+    pid = booted.lab.json("sandbox", "status")["pid"]
+    os.kill(pid, 9)
+    for container in booted.containers():
+        container.kill()
+    booted.lab.ok("up", "--yes", timeout_s=600)
+    assert booted.said("docker", "cat /root/kept") == "kept\n"
+    assert booted.lab.json("secrets", "get", "gitlab/root") == secret
+    assert booted.lab.run("plan", "--detailed-exitcode").code == 0
+
+
+def test_reset_leaves_nothing(booted: Booted) -> None:
+    home = str((booted.lab.work / "sandbox").resolve())
+    own = {"label": f"labctl.home={home}"}
+    assert booted.containers()
+    booted.lab.ok("sandbox", "reset", "--yes")
+    assert booted.containers() == []
+    assert booted.client.volumes.list(filters=own) == []
+    assert booted.client.networks.list(filters=own) == []
