@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from labctl.engine.journal import journals
 from labctl.engine.labrun import LabRun
 from labctl.engine.recovery import recover
 from labctl.engine.run import StackRun
@@ -10,6 +13,7 @@ from labctl.engine.steps.foundation import foundation_steps
 from labctl.engine.steps.vault import KEYS, OPERATOR_KEYS
 from labctl.model.contracts import Contract, FoundationContract, check_outputs
 from labctl.model.errors import LabError
+from labctl.model.leftovers import known_destroyed
 
 STORE_PATIENCE_S = 60.0
 
@@ -45,6 +49,19 @@ def forget_vault(run: LabRun) -> None:
     """The Vault is gone with its guest. Its keys are kept aside: a backup of it may still need them."""
     run.keyring.retire((OPERATOR_KEYS, KEYS))
     run.session = None
+
+
+def all_gone(run: LabRun, stacks: Sequence[StackRun]) -> bool:
+    """Whether these stacks, whose states cannot be read, have nothing left: an earlier `down` was cut off after the Vault went.
+
+    The journal must say that each was destroyed, and the hypervisor must have no other guest of the lab than foundation's.
+    """
+    kept = list(journals(run.paths.runs, but=run.journal.run_id))
+    if not all(known_destroyed(kept, stack.name) for stack in stacks):
+        return False
+    own = run.stack("foundation").state.vmids
+    tags = {"labctl", run.lab.name}
+    return all(guest.vmid in own for guest in run.hypervisor.resources() if tags <= set(guest.tags))
 
 
 def revive(run: LabRun) -> None:
