@@ -7,10 +7,12 @@ labctl's consent by name.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 from labctl.model.errors import LabError, UserError
+from labctl.model.lab import Lab
 from labctl.model.labfile import parse_lab
 from labctl.model.stackcontext import StackContext
 from stacks import App, build
@@ -29,6 +31,7 @@ def read_context(environment: dict[str, str]) -> StackContext:
         raise UserError(f"cannot be read: {error.strerror}", where=str(path), hint="LABCTL_LAB names the lab file.") from error
     lab = parse_lab(text, str(path))
     home = path.absolute().parent / ".labctl" / lab.name
+    lab = _decided(lab, home / "sandbox" / "config.json")
     authority = home / "keys" / "authority.crt"
     return StackContext(
         lab=lab,
@@ -37,6 +40,15 @@ def read_context(environment: dict[str, str]) -> StackContext:
         outdir=Path(environment.get("CDKTF_OUTDIR") or "cdktf.out").absolute(),
         prevent_destroy=True,
     )
+
+
+def _decided(lab: Lab, config: Path) -> Lab:
+    """The lab with the kind of guests that its sandbox was made with; as it is where there is no sandbox yet."""
+    try:
+        kind = json.loads(config.read_text(encoding="utf-8")).get("guests")
+    except (OSError, ValueError):
+        return lab
+    return lab.with_guests("container" if kind == "container" else "appliance")
 
 
 def main() -> None:

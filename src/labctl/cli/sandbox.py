@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
+from typing import Annotated
 
 import typer
 
@@ -14,17 +16,44 @@ app = typer.Typer(
 )
 
 
+class Guests(StrEnum):
+    """What runs behind the sandbox's guests."""
+
+    CONTAINER = "container"
+    APPLIANCE = "appliance"
+
+
+GuestsOption = Annotated[
+    Guests | None,
+    typer.Option("--guests", help="What runs behind guests, whatever lab.yaml says; holds until `labctl sandbox reset`."),
+]
+
+
 @app.command()
-def start(context: typer.Context, lab: LabOption = None) -> int:
+def start(context: typer.Context, guests: GuestsOption = None, lab: LabOption = None) -> int:
     """Start the emulated Proxmox VE; guests that start on boot start with it."""
     from labctl.engine.events import Event
-    from labctl.engine.lab import open_lab
+    from labctl.engine.lab import open_lab, with_guests
     from labctl.engine.sandbox import start_sandbox
 
     found = open_lab(lab)
+    if guests:
+        found = with_guests(found, guests.value)
     with view(context) as sink:
         info = start_sandbox(found, lambda text: sink(Event("stage", text)))
     print(f"The sandbox runs: {info.endpoint} (process {info.pid}).")
+    return 0
+
+
+@app.command()
+def image(context: typer.Context) -> int:
+    """Build the base image of container guests ahead; nothing to do where the Docker engine has it."""
+    from labctl.engine.events import Event
+    from labctl.engine.sandbox import build_image
+
+    with view(context) as sink:
+        name = build_image(lambda text: sink(Event("stage", text)))
+    print(f"The guests' base image is {name}.")
     return 0
 
 
@@ -51,7 +80,7 @@ def status(identity: IdentityOption = None, lab: LabOption = None, as_json: Json
     if not found["running"]:
         print("The sandbox is not running. `labctl up` or `labctl sandbox start` starts it.")
         return 0
-    print(f"pve    {found['pve']['endpoint']} (node {found['pve']['node']})")
+    print(f"pve    {found['pve']['endpoint']} (node {found['pve']['node']}, guests: {found['runtime']})")
     for name in ("vault", "s3"):
         if found[name]:
             print(f"{name:<6} {found[name].get('address') or found[name].get('endpoint')}")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from labctl.adapters.terraform import Terraform
     from labctl.engine.session import LabSession
     from labctl.engine.target import TargetSession
+    from labctl.sandbox.choice import Choice
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class LabRun(Run):
 
     lab: Lab
     paths: LabPaths
+    guests: Choice | None = None
     _target: TargetSession | None = None
     _hypervisor: Proxmox | None = None
     facts: Facts | None = None

@@ -31,11 +31,26 @@ def start_sandbox(found: OpenLab, say: Callable[[str], None]) -> SandboxInfo:
     Raises:
         UserError: The lab's target is no sandbox, or its port is taken.
     """
-    config = sandbox_config(found.lab)
+    config = sandbox_config(found.lab, found.guests)
     found.paths.create()
+    if found.guests:
+        say(found.guests.line)
     say(f"starting the sandbox on {config.address}:{config.api_port}")
     with private_files():
-        return supervisor.start(found.paths.sandbox, config)
+        return supervisor.start(found.paths.sandbox, config, say=say)
+
+
+def build_image(say: Callable[[str], None]) -> str:
+    """Builds the base image of container guests where the Docker engine does not have it; its name.
+
+    Raises:
+        UserError: mmdebstrap is not installed.
+        AdapterError: No Docker engine answers, or the image cannot be built.
+    """
+    from labctl.sandbox.guests.engine import Engine
+    from labctl.sandbox.guests.image import ensure_image
+
+    return ensure_image(Engine(), say)
 
 
 def stop_sandbox(found: OpenLab) -> bool:
@@ -74,6 +89,7 @@ def sandbox_status(found: OpenLab, named: Sequence[Path] = ()) -> dict[str, Any]
         return {"running": False, "pve": None, "vault": None, "s3": None, "guests": []}
     return {
         "running": True,
+        "runtime": config.guests,
         "pid": info.pid,
         "pve": {
             "endpoint": info.endpoint,

@@ -37,7 +37,7 @@ def open_hypervisor(run: LabRun) -> None:
     from labctl.adapters.proxmox import Proxmox
 
     run.paths.create()
-    run.connect(open_target(run.lab, run.paths, run.say), Proxmox.connect)
+    run.connect(open_target(run.lab, run.paths, run.say, run.guests), Proxmox.connect)
 
 
 def check_hypervisor(run: LabRun) -> None:

@@ -66,7 +66,7 @@ def starting(command: str, lab_file: Path | None, options: Options, view: Sink) 
     found = open_lab(lab_file)
 
     def make(**parts: Any) -> LabRun:
-        return LabRun(lab=found.lab, paths=found.paths, options=options, view=view, **parts)
+        return LabRun(lab=found.lab, guests=found.guests, paths=found.paths, options=options, view=view, **parts)
 
     with _running(command, found.paths, options, make, keep=found.lab.runs.keep) as run:
         yield run

@@ -15,6 +15,7 @@ from labctl.model.lab import Lab
 from labctl.model.secret import Secret
 
 if TYPE_CHECKING:
+    from labctl.sandbox.choice import Choice
     from labctl.sandbox.supervisor import SandboxConfig, SandboxInfo
 
 TOKEN_VARIABLE = "PROXMOX_VE_API_TOKEN"  # noqa: S105 - the name of a variable
@@ -51,13 +52,19 @@ class TargetSession:
         return {TOKEN_VARIABLE: Secret(f"{self.token_id}={self.token.reveal()}"), **self.environment}
 
 
-def open_target(lab: Lab, paths: LabPaths, say: Callable[[str], None]) -> TargetSession:
+def open_target(lab: Lab, paths: LabPaths, say: Callable[[str], None], guests: Choice | None = None) -> TargetSession:
     """Starts the sandbox where it is the target, else reads the API token from the environment.
+
+    Args:
+        lab: The lab.
+        paths: Where its things are.
+        say: Where progress goes.
+        guests: What runs behind the sandbox's guests, and why.
 
     Raises:
         UserError: The token is not set or malformed; the sandbox's port is taken.
     """
-    return _open_sandbox(lab, paths, say) if lab.target.sandbox else _open_proxmox(lab)
+    return _open_sandbox(lab, paths, say, guests) if lab.target.sandbox else _open_proxmox(lab)
 
 
 def running_target(lab: Lab, paths: LabPaths) -> TargetSession | None:
@@ -74,19 +81,26 @@ def running_target(lab: Lab, paths: LabPaths) -> TargetSession | None:
     return _session_of(info) if info is not None and info.running else None
 
 
-def _open_sandbox(lab: Lab, paths: LabPaths, say: Callable[[str], None]) -> TargetSession:
+def _open_sandbox(lab: Lab, paths: LabPaths, say: Callable[[str], None], guests: Choice | None) -> TargetSession:
     from labctl.sandbox import supervisor
 
-    config = sandbox_config(lab)
+    config = sandbox_config(lab, guests)
+    supervisor.require_same_guests(paths.sandbox, config)
     info = supervisor.wait_ready(paths.sandbox)
     if info is None or not info.running:
+        if guests:
+            say(guests.line)
         say(f"starting the sandbox on {config.address}:{config.api_port}")
-        info = supervisor.start(paths.sandbox, config)
+        info = supervisor.start(paths.sandbox, config, say=say)
     return _session_of(info)
 
 
-def sandbox_config(lab: Lab) -> SandboxConfig:
+def sandbox_config(lab: Lab, guests: Choice | None = None) -> SandboxConfig:
     """How the lab's sandbox is to run.
+
+    Args:
+        lab: The lab.
+        guests: How its kind of guests was chosen.
 
     Raises:
         UserError: The lab's target is a real Proxmox VE.
@@ -105,6 +119,9 @@ def sandbox_config(lab: Lab) -> SandboxConfig:
         api_port=settings.api_port,
         ssh_port=settings.ssh_port,
         network=str(settings.network),
+        guests="container" if lab.boots else "appliance",
+        guest_network=str(settings.guest_network),
+        wish=guests.wish if guests else "auto",
     )
 
 

@@ -180,8 +180,8 @@ def guest_role(guest: GuestSpec) -> str:
 
 
 def _bound(lab: Lab, guest: GuestSpec) -> tuple[str, ...]:
-    if lab.target.sandbox:
-        # Every guest of a sandbox is on this machine's loopback, where a client's source address is 127.0.0.1 unless it binds.
+    if not lab.boots:
+        # Appliances are on this machine's loopback, where a client's source address is 127.0.0.1 unless it binds.
         return ("127.0.0.0/8",)
     return (f"{guest.ip}/32",) if guest.ip else ()
 

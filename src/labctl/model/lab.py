@@ -24,6 +24,8 @@ VmId = Annotated[int, Field(ge=100, le=999_999_999)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 SANDBOX_NETWORK = IPv4Network("127.86.0.0/24")
+GUEST_NETWORK = IPv4Network("198.18.86.0/24")
+"""Of 198.18.0.0/15, which is for tests of networks (RFC 2544) and so hardly ever somebody's own."""
 OPERATOR_KEY = re.compile(r"^(age1[0-9a-z]{58}|ssh-(ed25519|rsa) [A-Za-z0-9+/=]+( .*)?)$")
 
 
@@ -187,8 +189,19 @@ class Sandbox(Settings):
     """The embedded sandbox. Several labs on one machine need different networks."""
 
     network: IPv4Network = Field(SANDBOX_NETWORK, strict=False, description="a loopback network, /24")
+    guests: Literal["auto", "container", "appliance"] = Field(
+        "auto", description="container: they boot, in a Docker engine; appliance: they do not; auto: container where that works"
+    )
+    guest_network: IPv4Network = Field(GUEST_NETWORK, strict=False, description="the network of container guests, /24")
     api_port: Port = 8006
     ssh_port: Port = 8022
+
+    @field_validator("guest_network")
+    @classmethod
+    def _beyond_loopback(cls, value: IPv4Network) -> IPv4Network:
+        if value.is_loopback or value.is_multicast or value.prefixlen != 24:
+            raise ValueError("the container guests' network is a /24 outside 127.0.0.0/8, as 198.18.86.0/24")
+        return value
 
     @field_validator("network")
     @classmethod
@@ -201,6 +214,11 @@ class Sandbox(Settings):
     def address(self) -> IPv4Address:
         """The hypervisor's own address."""
         return self.network.network_address + 1
+
+    @property
+    def subnet(self) -> IPv4Network:
+        """The network that the guests are on. `auto` that nobody has decided yet counts as appliance."""
+        return self.guest_network if self.guests == "container" else self.network
 
 
 class Target(Settings):
@@ -310,6 +328,10 @@ class Lab(Settings):
     def _consistent(self) -> Self:
         if self.target.proxmox and not self.operators:
             raise ValueError("operators: list at least one age or SSH public key, else nobody could unseal the Vault")
+        self._check_guests()
+        return self
+
+    def _check_guests(self) -> None:
         specs = self.guests()
         for what, values in (("vmid", [g.settings.vmid for g in specs]), ("address", [g.ip for g in specs if g.ip])):
             for value, count in Counter(values).items():
@@ -321,12 +343,29 @@ class Lab(Settings):
                 raise ValueError(f"{guest.layer}.{guest.name}.address: the sandbox has no DHCP; leave the address out")
             if guest.ip and self.subnet and IPv4Address(guest.ip) not in self.subnet:
                 raise ValueError(f"{guest.layer}.{guest.name}.address: {guest.ip} is outside the network {self.subnet}")
-        return self
 
     @property
     def subnet(self) -> IPv4Network | None:
         """The network of static addresses: the sandbox's own, else `network.cidr`."""
-        return self.target.sandbox.network if self.target.sandbox else self.network.cidr
+        return self.target.sandbox.subnet if self.target.sandbox else self.network.cidr
+
+    @property
+    def boots(self) -> bool:
+        """Whether guests boot and run their cloud-init: on a real host and as containers, not as appliances."""
+        return self.target.sandbox is None or self.target.sandbox.guests == "container"
+
+    def with_guests(self, kind: Literal["container", "appliance"]) -> Lab:
+        """The lab with the choice of the sandbox's guests made.
+
+        Raises:
+            ValueError: A guest's address does not fit.
+        """
+        if self.target.sandbox is None or self.target.sandbox.guests == kind:
+            return self
+        sandbox = self.target.sandbox.model_copy(update={"guests": kind})
+        lab = self.model_copy(update={"target": self.target.model_copy(update={"sandbox": sandbox})})
+        lab._check_guests()  # noqa: SLF001  (of the same class)
+        return lab
 
     @property
     def node(self) -> str:

@@ -20,6 +20,7 @@ from labctl.model.errors import LabError, UserError
 from labctl.sandbox.credentials import CredentialFiles, write_private
 from labctl.sandbox.guests.appliance import ApplianceRuntime
 from labctl.sandbox.guests.processes import Children, start_time
+from labctl.sandbox.guests.runtime import GuestRuntime
 from labctl.sandbox.guests.runtime_folder import runtime_folder
 from labctl.sandbox.layout import Layout
 from labctl.sandbox.pve import power, sftp
@@ -74,7 +75,7 @@ async def _serve(layout: Layout) -> None:
     for pid in children.end_leftovers():
         log.warning("ended process %s, which an earlier sandbox had left", pid)
     layout.chroot.mkdir(parents=True, exist_ok=True)
-    runtime = ApplianceRuntime(layout.disks, _empty(runtime_folder(layout.home)), children)
+    runtime = _runtime(config, layout, children)
     host = Host(config, StateFile(layout.state), layout.chroot, runtime)
     host.fingerprint = files.fingerprint()
     host.datastores.make_folders()
@@ -101,6 +102,7 @@ async def _serve(layout: Layout) -> None:
         )
         log.info("listening on %s, SFTP on port %s", config.endpoint, config.ssh_port)
         try:
+            await runtime.open(lambda vmid: power.ended(host, vmid))
             await _boot(host, boot)
             await _until_ended(ended, layout)
             # From here on nobody is to count on it; the lock tells that it is still here.
@@ -111,6 +113,17 @@ async def _serve(layout: Layout) -> None:
     finally:
         await runner.cleanup()
     log.info("stopped")
+
+
+def _runtime(config: SandboxConfig, layout: Layout, children: Children) -> GuestRuntime:
+    """What runs behind guests."""
+    run_folder = _empty(runtime_folder(layout.home))
+    if config.guests != "container":
+        return ApplianceRuntime(layout.disks, run_folder, children)
+    from labctl.sandbox.guests.container import ContainerRuntime
+    from labctl.sandbox.guests.engine import Engine
+
+    return ContainerRuntime(layout.home, layout.disks, run_folder, config.subnet, Engine())
 
 
 def _empty(folder: Path) -> Path:

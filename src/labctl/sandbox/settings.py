@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from labctl.model.errors import UserError
@@ -26,6 +26,9 @@ class SandboxConfig:
         api_port: Port of the API.
         ssh_port: Port of the SFTP server.
         network: The guests' network, within 127.0.0.0/8; a guest without a static address gets one of it.
+        guests: What runs behind guests: `appliance` or `container`.
+        guest_network: The network of container guests, in place of `network`.
+        wish: What lab.yaml said of `guests` when this was written.
     """
 
     node: str = "pve"
@@ -34,6 +37,9 @@ class SandboxConfig:
     api_port: int = 8006
     ssh_port: int = 8022
     network: str = "127.86.0.0/24"
+    guests: str = "appliance"
+    guest_network: str = "198.18.86.0/24"
+    wish: str = field(default="auto", compare=False)
 
     def __post_init__(self) -> None:
         try:
@@ -47,6 +53,11 @@ class SandboxConfig:
                 f"the sandbox listens on loopback addresses only, not on {self.address} with guests in {self.network}",
                 hint="Use an address and a network in 127.0.0.0/8.",
             )
+
+    @property
+    def subnet(self) -> ipaddress.IPv4Network:
+        """The network that guests are really on."""
+        return ipaddress.IPv4Network(self.guest_network if self.guests == "container" else self.network)
 
     @property
     def endpoint(self) -> str:

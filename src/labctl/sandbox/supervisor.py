@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import ipaddress
 import json
 import os
 import re
@@ -12,12 +13,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from labctl.model.errors import AdapterError, UserError
 from labctl.model.guestfiles import ROLES
+from labctl.sandbox.choice import kept_choice
 from labctl.sandbox.credentials import CredentialFiles
 from labctl.sandbox.layout import Layout
 from labctl.sandbox.listeners import listener
@@ -25,21 +27,25 @@ from labctl.sandbox.settings import SSH_USERNAME, TOKEN_ID, GuestInfo, SandboxCo
 
 __all__ = ["GuestInfo", "SandboxConfig", "SandboxInfo", "control", "reset", "start", "status", "stop", "wait_ready"]
 
-STOP_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 60.0
+CONTAINERS_TIMEOUT_S = 180.0
 _LOG_TAIL = 15
 
 
-def start(home: Path, config: SandboxConfig, *, timeout_s: float = 30) -> SandboxInfo:
+def start(
+    home: Path, config: SandboxConfig, *, timeout_s: float = 30, say: Callable[[str], None] = lambda _text: None
+) -> SandboxInfo:
     """Start the sandbox of a home, unless it runs, and wait until it answers and its guests have been started.
 
     Args:
         home: Its folder; made where it is missing, readable by its owner only.
         config: Node, addresses and ports.
-        timeout_s: How long to wait.
+        timeout_s: How long to wait; container guests that boot with it have more.
+        say: Where progress goes, as that of building the guests' base image.
 
     Raises:
-        UserError: A port is taken, or it runs with other settings.
-        AdapterError: It does not come up; the message has the end of its log.
+        UserError: A port is taken, it runs with other settings, or it was made with another kind of guests.
+        AdapterError: It does not come up; the message has the end of its log. Or no Docker engine answers.
     """
     layout = Layout(home.resolve())
     layout.home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -49,8 +55,12 @@ def start(home: Path, config: SandboxConfig, *, timeout_s: float = 30) -> Sandbo
             _require_same(layout, config)
             _wait_booted(layout, None, timeout_s)
         else:
+            require_same_guests(layout.home, config)
             for port in (config.api_port, config.ssh_port):
                 _require_free(config.address, port)
+            if config.guests == "container":
+                _require_engine(layout, config, say)
+                timeout_s = max(timeout_s, CONTAINERS_TIMEOUT_S)
             CredentialFiles(layout.home).make(config.address)
             config.write(layout.config)
             _wait_booted(layout, _spawn(layout), timeout_s)
@@ -58,6 +68,21 @@ def start(home: Path, config: SandboxConfig, *, timeout_s: float = 30) -> Sandbo
     if info is None or not info.running:
         raise AdapterError("the sandbox ended right after its start", where=str(layout.log), hint=_tail(layout.log))
     return info
+
+
+def require_same_guests(home: Path, config: SandboxConfig) -> None:
+    """Stop where the sandbox of a home was made with the other kind of guests: what they hold would be out of reach.
+
+    Raises:
+        UserError: It was.
+    """
+    kept = kept_choice(home)
+    if kept and kept != config.guests:
+        raise UserError(
+            f"this sandbox was made with guests of kind `{kept}`, and now they are to be of kind `{config.guests}`",
+            where=str(home),
+            hint=f"`labctl sandbox reset` deletes it with all its data; `guests: {kept}` under target.sandbox keeps it.",
+        )
 
 
 def wait_ready(home: Path, *, timeout_s: float = 30) -> SandboxInfo | None:
@@ -100,6 +125,10 @@ def reset(home: Path) -> None:
         return
     with _locked(layout):
         _stop(layout)
+        if kept_choice(layout.home) == "container":
+            from labctl.sandbox.guests.engine import Engine
+
+            Engine().remove_all(layout.home)
         Children(layout.children).end_leftovers()
         remove_runtime_folder(layout.home)
         shutil.rmtree(layout.home)
@@ -230,9 +259,31 @@ def _require_free(address: str, port: int) -> None:
             ) from error
 
 
+def _require_engine(layout: Layout, config: SandboxConfig, say: Callable[[str], None]) -> None:
+    """Stop unless container guests can start: an engine answers, their network is free, their base image is there or built."""
+    from labctl.sandbox.guests.engine import Engine, label_of
+    from labctl.sandbox.guests.image import ensure_image
+
+    engine = Engine()
+    wanted = ipaddress.ip_network(config.guest_network)
+    for name, subnet in engine.subnets().items():
+        if name != f"labctl-{label_of(layout.home)}" and wanted.overlaps(ipaddress.ip_network(subnet)):
+            raise UserError(
+                f"the guests' network {wanted} overlaps with {subnet}, network {name} of the Docker engine",
+                where="target.sandbox.guest_network",
+                hint=f"Set another /24 there, or remove that network: `docker network rm {name}`.",
+            )
+    ensure_image(engine, say)
+    engine.close()
+
+
 def _spawn(layout: Layout) -> subprocess.Popen[bytes]:
     layout.log.touch(mode=0o600)
-    keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "XDG_RUNTIME_DIR", "PYTHONPATH") if name in os.environ}
+    keep = {
+        name: os.environ[name]
+        for name in ("PATH", "HOME", "LANG", "XDG_RUNTIME_DIR", "PYTHONPATH", "DOCKER_HOST")
+        if name in os.environ
+    }
     with layout.log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "labctl.sandbox", "--home", str(layout.home)],

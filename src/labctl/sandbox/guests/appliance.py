@@ -11,7 +11,7 @@ import binascii
 import itertools
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -57,6 +57,9 @@ class ApplianceRuntime:
 
     def _files(self, vmid: int) -> GuestFiles:
         return GuestFiles(self._disks / str(vmid) / "root", self._run_folder / str(vmid))
+
+    async def open(self, ended: Callable[[int], None]) -> None:
+        """Nothing is left running by an earlier sandbox, and no guest switches itself off."""
 
     async def start(self, spec: GuestSpec, say: Say) -> None:
         """Boot a guest: make what the first boot makes, then start the units whose condition holds.
@@ -104,7 +107,7 @@ class ApplianceRuntime:
         if files.root.parent.is_dir():
             files.root.parent.rmdir()
 
-    def services(self, vmid: int) -> dict[str, str]:
+    async def services(self, vmid: int) -> dict[str, str]:
         """The service units of a guest and their states."""
         guest = self._running.get(vmid)
         return {name: unit.state for name, unit in guest.units.items() if isinstance(unit, ServiceUnit)} if guest else {}

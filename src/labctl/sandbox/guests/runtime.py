@@ -30,6 +30,10 @@ class GuestSpec:
         mac: MAC address of its first network device.
         fqdn: Its full name; the bare name where no domain is known.
         memory_mib: Memory.
+        cores: Processors.
+        user_data: What its cloud-init is given, as uploaded; "" for nothing.
+        instance_id: Changes with its cloud-init data: cloud-init then runs again at the next boot.
+        boots: False for a guest behind which nothing is to run.
     """
 
     vmid: int
@@ -40,10 +44,21 @@ class GuestSpec:
     mac: str
     fqdn: str
     memory_mib: int
+    cores: int = 1
+    user_data: str = ""
+    instance_id: str = ""
+    boots: bool = True
 
 
 class GuestRuntime(Protocol):
     """Starts guests and speaks for their agents."""
+
+    async def open(self, ended: Callable[[int], None]) -> None:
+        """Get ready; what an earlier sandbox left running is ended.
+
+        Args:
+            ended: Called with the id of a guest that switched itself off or died.
+        """
 
     async def start(self, spec: GuestSpec, say: Say) -> None:
         """Boot a guest.
@@ -65,7 +80,7 @@ class GuestRuntime(Protocol):
             AgentError: The agent refuses.
         """
 
-    def services(self, vmid: int) -> dict[str, str]:
+    async def services(self, vmid: int) -> dict[str, str]:
         """The units of a guest and their states."""
 
     async def close(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,10 @@ class Control:
         try:
             raw = await request.read()
             body = json.loads(raw) if raw else {}
+            if (request.method, path.rstrip("/")) == ("GET", "status"):
+                return web.json_response(
+                    {"booted": self._booted(), "guests": [asdict(one) for one in await guest_infos(self._host)]}
+                )
             value = self._serve(request.method, path.rstrip("/"), body)
         except ValueError as error:
             return web.json_response({"message": f"invalid JSON: {error}"}, status=400)
@@ -56,7 +61,6 @@ class Control:
             return self._lock(method, lock[1], body)
         host = self._host
         calls: dict[tuple[str, str], Callable[[], object]] = {
-            ("GET", "status"): lambda: {"booted": self._booted(), "guests": [asdict(guest) for guest in guest_infos(host)]},
             ("GET", "state"): lambda: to_json(host.state),
             ("GET", "unserved"): lambda: host.unserved,
             ("DELETE", "unserved"): host.unserved.clear,
@@ -92,10 +96,11 @@ def _text(path: Path | None) -> str | None:
     return str(path) if path else None
 
 
-def guest_infos(host: Host) -> list[GuestInfo]:
+async def guest_infos(host: Host) -> list[GuestInfo]:
     """Every guest in short."""
-    found = []
-    for guest in sorted(host.state.guests.values(), key=lambda one: one.vmid):
-        info = GuestInfo(guest.vmid, guest.name, host.role_of(guest), guest.status, host.address_of(guest)[0])
-        found.append(replace(info, services=tuple(host.runtime.services(guest.vmid).items())))
-    return found
+    guests = sorted(host.state.guests.values(), key=lambda one: one.vmid)
+    services = await asyncio.gather(*(host.runtime.services(guest.vmid) for guest in guests))
+    return [
+        GuestInfo(guest.vmid, guest.name, host.role_of(guest), guest.status, host.address_of(guest)[0], tuple(units.items()))
+        for guest, units in zip(guests, services, strict=True)
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+import hashlib
 import random
 import zlib
 from collections.abc import Mapping
@@ -98,7 +98,7 @@ class Host:
 
     def address_of(self, guest: Guest) -> tuple[str, int]:
         """A guest's address and prefix: the static one of `ipconfig0`, else a lease that only depends on its id."""
-        network = ipaddress.ip_network(self.config.network)
+        network = self.config.subnet
         key = "ipconfig0" if guest.kind == "qemu" else "net0"
         static = parse_properties(guest.config.get(key, "")).get("ip", "dhcp")
         if static not in {"dhcp", "manual", ""}:
@@ -130,7 +130,16 @@ class Host:
             mac_of(guest.config.get("net0")) or "00:00:00:00:00:00",
             self._fqdn(guest),
             int(parse_properties(guest.config.get("memory", 512), "current").get("current", 512)),
+            cores=int(guest.config.get("cores", 1)) * int(guest.config.get("sockets", 1)),
+            user_data=(user_data := self.user_data(guest)),
+            instance_id=hashlib.sha1(f"{user_data}{_network_data(guest)}".encode(), usedforsecurity=False).hexdigest(),
+            boots=guest.kind == "qemu",
         )
+
+    def user_data(self, guest: Guest) -> str:
+        """What cloud-init of a guest is given: its snippet, else a minimal document."""
+        file = self.snippet(guest)
+        return file.read_text(errors="replace") if file else f"#cloud-config\nhostname: {guest.name}\nmanage_etc_hosts: true\n"
 
     def _fqdn(self, guest: Guest) -> str:
         """The full name that cloud-init would set: from the user-data, else the search domain."""
@@ -193,6 +202,12 @@ class Host:
         if config.get("template"):
             answer["template"] = 1
         return answer
+
+
+def _network_data(guest: Guest) -> str:
+    """What PVE makes its network document of; the instance-id follows it too (PVE/QemuServer/Cloudinit.pm)."""
+    keys = [key for key in sorted(guest.config) if key.startswith(("net", "ipconfig", "nameserver", "searchdomain"))]
+    return "".join(f"{key}={guest.config[key]}\n" for key in keys)
 
 
 def _is_disk(key: str, value: object) -> bool:

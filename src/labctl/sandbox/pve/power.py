@@ -11,7 +11,7 @@ from labctl.sandbox.pve.hardware import bridges
 from labctl.sandbox.pve.host import Host
 from labctl.sandbox.pve.state import Guest, Task
 
-SHUTDOWN_GRACE_S = 15.0
+SHUTDOWN_GRACE_S = 60.0
 STOP_GRACE_S = 5.0
 
 
@@ -36,7 +36,10 @@ async def start(host: Host, guest: Guest, task: Task) -> None:
 async def stop(host: Host, guest: Guest, task: Task, *, grace_s: float = STOP_GRACE_S) -> None:
     """Stop a guest; nothing happens to one that does not run."""
     host.require_unlocked(guest)
-    await host.runtime.stop(guest.vmid, task.log.append, grace_s=grace_s)
+    try:
+        await host.runtime.stop(guest.vmid, task.log.append, grace_s=grace_s)
+    except GuestError as error:
+        raise TaskError(f"stop failed: {error}") from error
     guest.status, guest.started_at = "stopped", 0.0
 
 
@@ -44,6 +47,14 @@ async def reboot(host: Host, guest: Guest, task: Task) -> None:
     """Stop a guest and start it again."""
     await stop(host, guest, task, grace_s=SHUTDOWN_GRACE_S)
     await start(host, guest, task)
+
+
+def ended(host: Host, vmid: int) -> None:
+    """A guest has switched itself off or died: its state follows."""
+    guest = host.state.guests.get(str(vmid))
+    if guest is not None:
+        guest.status, guest.started_at = "stopped", 0.0
+        host.save()
 
 
 async def start_all(host: Host, task: Task) -> None:

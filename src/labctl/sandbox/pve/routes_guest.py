@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from labctl.sandbox.guests.runtime import GuestError
 from labctl.sandbox.pve import power
 from labctl.sandbox.pve.errors import ApiError, TaskError, invalid
 from labctl.sandbox.pve.formats import digest, parse_properties, truthy
@@ -121,7 +122,10 @@ def remove(call: Call, kind: str) -> object:
         host.require_unlocked(guest)
         if guest.running:
             raise TaskError(f"{_word(guest)} {guest.vmid} is running - destroy failed")
-        await host.runtime.delete(guest.vmid)
+        try:
+            await host.runtime.delete(guest.vmid)
+        except GuestError as error:
+            raise TaskError(f"destroy failed: {error}") from error
         host.datastores.remove_guest(guest.vmid)
         host.state.guests.pop(str(guest.vmid), None)
         host.state.firewalls.pop(f"{kind}/{guest.vmid}", None)
@@ -306,10 +310,9 @@ def cloudinit_regenerate(call: Call) -> None:
 def cloudinit_dump(call: Call) -> object:
     """The user-data of a VM; for other parts and VMs without a snippet a minimal document."""
     guest = call.host.guest(call.text("vmid"), "qemu")
-    file = call.host.snippet(guest)
     if call.text("type") == "user":
-        return file.read_text() if file else f"#cloud-config\nhostname: {guest.name}\nmanage_etc_hosts: true\n"
-    return f"instance-id: {digest(shown(guest))}\n" if call.text("type") == "meta" else "version: 1\nconfig: []\n"
+        return call.host.user_data(guest)
+    return f"instance-id: {call.host.spec(guest).instance_id}\n" if call.text("type") == "meta" else "version: 1\nconfig: []\n"
 
 
 @route("GET", "/nodes/{node}/lxc/{vmid}/interfaces", _ONE, check=_AUDIT)
