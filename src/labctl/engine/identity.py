@@ -94,8 +94,8 @@ def read_authority(keyring: Keyring, own: Sequence[Path]) -> Authority:
 def ensure_ssh_key(lab: Lab, paths: LabPaths, keyring: Keyring, own: Sequence[Path]) -> bool:
     """Makes labctl's own SSH key where there is none; says whether it did.
 
-    It is made before the Vault is, because guests `vault` and `store` must be born with its public half. The Vault gets a copy once
-    it is up; the key file stays, for a Vault that is sealed is when one wants to get into its guest.
+    It is made before the Vault is, because guests `vault` and `store` are born with its public half. The Vault gets a copy once
+    it is up; the key file stays: a Vault that is sealed is when one wants to get into its guest.
 
     Raises:
         UserError: The public half is gone and no operator's key is at hand to restore it.

@@ -10,7 +10,9 @@ _BEGIN = "starting auth handler"
 _USED = re.compile(r"wrapping token is not valid or does not exist")
 _FOREIGN = re.compile(r"unable to validate wrapping token creation path")
 _SEALED = re.compile(r"(?i)vault is sealed|code: 503")
-_UNREACHABLE = re.compile(r"(?i)connection refused|no such host|i/o timeout|no route to host|network is unreachable|deadline exceeded")
+_UNREACHABLE = re.compile(
+    r"(?i)connection refused|no such host|i/o timeout|no route to host|network is unreachable|deadline exceeded"
+)
 _TLS = re.compile(r"(?i)x509: |tls: ")
 _REFUSED = re.compile(r"(?i)unauthorized by CIDR restrictions|invalid (role or )?secret id|permission denied")
 _EMPTY = re.compile(r"secret ID file empty|no known secret ID")

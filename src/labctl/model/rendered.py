@@ -113,7 +113,8 @@ def _template(file: RenderedFile, specs: Mapping[str, SecretSpec]) -> Template:
         inner = "{{ " + _reference(variables, file.value) + " }}"
     else:
         held = (
-            f"{json.dumps(key)}: {{{{ {_reference(variables, source)} | toJSON }}}}" for key, source in (file.fields or {}).items()
+            f"{json.dumps(key)}: {{{{ {_reference(variables, source)} | toJSON }}}}"
+            for key, source in (file.fields or {}).items()
         )
         inner = "{" + ", ".join(held) + "}"
     awaited = [path for path in paths if not specs[path].generated]

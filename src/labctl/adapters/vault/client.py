@@ -267,7 +267,7 @@ class Vault:
         """Whether a wrapping token is still unused and within its life. Looking does not use it up."""
         with explained(self.address):
             try:
-                self.client.write("sys/wrapping/lookup", token=wrapping_token.reveal())
+                self.client.write_data("sys/wrapping/lookup", data={"token": wrapping_token.reveal()})
             except (hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden):
                 return False
         return True
