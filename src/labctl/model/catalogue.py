@@ -199,8 +199,8 @@ def _bound(lab: Lab, guest: GuestSpec) -> tuple[str, ...]:
 
 def _guest_paths(guest: GuestSpec, specs: tuple[SecretSpec, ...]) -> dict[str, Any]:
     own = [spec for spec in specs if guest.role.name in spec.readers]
-    # Whether a secret that another system issues is there yet is seen in the folder's list: asking for it in vain, for ever, would
-    # fill the logs. The list has names only, and the catalogue is no secret.
+    # Whether a secret that another system issues is there yet is seen in the folder's list: asking for it in vain, for ever,
+    # would fill the logs. The list has names only, and the catalogue is no secret.
     awaited = {spec.path.rpartition("/")[0] for spec in own if not spec.generated}
     return {
         **{f"{MOUNT}/data/{spec.path}": {"capabilities": ["read"]} for spec in own},

@@ -107,8 +107,8 @@ def judge(exit_code: int, out: str) -> BootStatus:
 def ended_well(status_file: bytes | None) -> bool:
     """Whether `/run/cloud-init/status.json` shows a boot that ended without any error or complaint.
 
-    It lies on a tmpfs and is written by this boot only. Anything else is to be asked of cloud-init itself: this is the quick look of
-    a run that has nothing to do, without a process in the guest.
+    It lies on a tmpfs and is written by this boot only. Anything else is to be asked of cloud-init itself: this is the quick look
+    of a run that has nothing to do, without a process in the guest.
     """
     try:
         found = json.loads(status_file or b"")["v1"]

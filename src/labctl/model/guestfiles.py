@@ -62,6 +62,11 @@ class GuestRole:
     identity: bool = False
     services: tuple[str, ...] = ()
 
+    def units(self, *, boots: bool) -> tuple[str, ...]:
+        """The units to look at. An appliance has only what serves the role, or reads its secrets."""
+        own = (self.unit, IDENTITY_UNIT if self.identity else "")
+        return self.services if boots else tuple(filter(None, own))
+
     @property
     def tag(self) -> str:
         """The hypervisor's tag of guests with this role."""

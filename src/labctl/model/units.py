@@ -37,8 +37,8 @@ def units_command(names: Sequence[str]) -> list[str]:
 def parse_units(out: str, names: Sequence[str]) -> tuple[UnitState, ...]:
     """The units in the order of `names`; one that is not told of is missing.
 
-    systemd answers one block a unit, in the order asked, with a blank line between two. An alias is told under the name of its unit,
-    so the order counts.
+    systemd answers one block a unit, in the order asked, with a blank line between two. An alias is told under its unit's
+    name, so the order counts.
     """
     blocks = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in out.strip().split("\n\n")]
     found = []

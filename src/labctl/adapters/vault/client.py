@@ -287,15 +287,17 @@ class Vault:
         return sum(self._end_login(accessor, role) for accessor in listed)
 
     def _end_login(self, accessor: str, role: str) -> bool:
-        try:
-            with explained(self.address):
+        with explained(self.address):
+            try:
                 about = self.client.auth.token.lookup_accessor(accessor)["data"]
                 if (about.get("meta") or {}).get("role_name") != role:
                     return False
                 self.client.auth.token.revoke_accessor(accessor)
-        except (Denied, Absent, AdapterError):
-            # It ended between the list and now.
-            return False
+            except hvac.exceptions.InvalidRequest as error:
+                if "invalid accessor" not in str(error):
+                    raise
+                # It ended between the list and now.
+                return False
         return True
 
     def unwrap(self, wrapping_token: Secret) -> dict[str, Secret]:

@@ -71,8 +71,8 @@ def ensure_identity(
         return False
     if unit.missing:
         warn(
-            f"guest {guest.name} has no {IDENTITY_UNIT}, which reads its secrets from the Vault: it was made by an earlier labctl. "
-            "Make it anew to give it one."
+            f"guest {guest.name} has no {IDENTITY_UNIT}, which reads its secrets from the Vault: it was made by an earlier "
+            "labctl. Make it anew to give it one."
         )
         return False
     say(f"handing guest {guest.name} its one-time identity")
@@ -104,6 +104,8 @@ def _hand_over(
     # Whatever an earlier try left out there, nobody is to log in with it any more.
     vault.withdraw_secret_ids(role)
     hypervisor.exec(output.vmid, ["systemctl", "stop", IDENTITY_UNIT]).check(f"systemctl stop {IDENTITY_UNIT}")
+    # Its own last login, that of before a reboot: a guest has one at a time.
+    vault.end_logins(role)
     hypervisor.file_write(output.vmid, ROLE_ID, vault.role_id(role))
     token, born = vault.wrapped_secret_id(role, GUEST_WRAPPING_TTL_S), clock()
     # By another name first: the guest looks out for this one, and would read it half written.
@@ -127,15 +129,14 @@ def _hand_over(
 def _tampered(vault: Vault, guest: GuestSpec) -> Tampered:
     role = guest_role(guest)
     withdrawn, ended = vault.withdraw_secret_ids(role), vault.end_logins(role)
-    taken = [f"{count} {what}" for count, what in ((withdrawn, "unused secret-id destroyed"), (ended, "logins revoked")) if count]
     return Tampered(
         "its one-time identity was used by somebody else before the guest could: this is tampering",
         where=f"guest {guest.name}",
-        hint=f"What he had from it is worth nothing now ({', '.join(taken) or 'he had not logged in'}), but until then he could read what "
-        f"`labctl secrets list` shows for reader {guest.role.name}.\n"
-        "The audit log of guest vault (/var/log/openbao/audit.log) has each reading with its address: where there is one, change those "
-        "secrets.\n"
-        "Whoever may use the guest agent on the hypervisor can do this: look who has VM.GuestAgent rights there. `labctl up` tries again.",
+        hint=f"What came of it is worth nothing now: {withdrawn} unused secret-ids destroyed, {ended} logins of {role} revoked.\n"
+        f"Until then somebody could read the secrets of reader {guest.role.name} (`labctl secrets list`). Each reading is in\n"
+        "the audit log of guest vault with its address (/var/log/openbao/audit.log): where there is one, change those secrets.\n"
+        "Who may use the guest agent on the hypervisor can do this: look who has VM.GuestAgent rights there.\n"
+        "`labctl up` hands out a new identity.",
     )
 
 
