@@ -113,8 +113,8 @@ def _guest(hypervisor: Proxmox, name: str, output: GuestOutput) -> Check:
         if not hypervisor.agent_ping(vmid):
             remedy = "its console tells why (on the node: qm terminal {vmid}); in the guest: systemctl restart qemu-guest-agent"
             return "fail", "runs, but its agent does not answer", remedy.format(vmid=vmid)
-        verdict = cloud_init(hypervisor, vmid)
-        if verdict == "error":
+        verdict = cloud_init(hypervisor, vmid)["cloud_init"]
+        if verdict == Boot.ERROR:
             return "fail", "cloud-init failed", f"labctl console {name}"
         return "ok", f"runs, agent answers, cloud-init {verdict}", ""
 
