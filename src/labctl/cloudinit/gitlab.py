@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from labctl.cloudinit.base import ETC, SCRIPTS, UNITS, authority_file, environment_file, install, repository, script
-from labctl.cloudinit.layerfiles import layer_template, layer_text
+from labctl.cloudinit.layerfiles import layer_template
 from labctl.cloudinit.part import Command, GuestFile, Part
 from labctl.cloudinit.quoting import ruby
 from labctl.cloudinit.request import UserDataRequest
 from labctl.model.guestfiles import GITLAB_SECRETS_FILE, RUNNER_TOKEN_FILE
 
-GITLAB_SECRETS_KEYS = ("root_password", "s3_access_key", "s3_secret_key")
+GITLAB_SECRETS_KEYS = ("root_password", "api_token", "s3_access_key", "s3_secret_key")
 """The keys of the JSON object in `GITLAB_SECRETS_FILE`; GitLab is configured as soon as it arrives."""
 
 REGISTRY_BUCKET = "gitlab"
@@ -25,7 +25,7 @@ def gitlab_part(request: UserDataRequest) -> Part:
         files=(
             GuestFile("/etc/gitlab/gitlab.rb", _gitlab_rb(request), mode="0600"),
             *authority_file(request, "/etc/gitlab/trusted-certs/lab.crt"),
-            GuestFile(f"{SCRIPTS}/gitlab-settings.rb", layer_text("gitlab/gitlab-settings.rb")),
+            GuestFile(f"{SCRIPTS}/gitlab-settings.rb", _settings_rb()),
             script("base/add-repository"),
             script("gitlab/install-gitlab"),
             script("gitlab/configure-gitlab"),
@@ -58,6 +58,10 @@ def _gitlab_rb(request: UserDataRequest) -> str:
         region=ruby(request.s3_region),
         endpoint=ruby(request.s3_endpoint),
     )
+
+
+def _settings_rb() -> str:
+    return layer_template("gitlab/gitlab-settings.rb", secrets_file=ruby(GITLAB_SECRETS_FILE))
 
 
 def _repositories(base: str) -> tuple[Command, ...]:

@@ -15,6 +15,7 @@ from labctl.engine.session import local_state
 from labctl.engine.status import cloud_init, lab_session, stack_states
 from labctl.engine.steps.certificates import RENEW_BEFORE
 from labctl.engine.target import running_target
+from labctl.model.cloudinit import Boot
 from labctl.model.contracts import GuestOutput
 from labctl.model.errors import LabError
 from labctl.model.preflight import Check, checks

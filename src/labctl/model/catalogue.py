@@ -45,15 +45,19 @@ class Generator:
         kind: `password` and `secret_key` are letters and digits, `access_key` capitals and digits, `token` hexadecimal digits;
             `uuid`; `external`: another system issues it, it is written later.
         length: Characters; a uuid has its own.
+        prefix: What stands before them, by which people and scanners know what it is.
     """
 
     kind: Kind
     length: int = 32
+    prefix: str = ""
 
 
 PASSWORD = Generator("password", 32)
 ACCESS_KEY = Generator("access_key", 20)
 SECRET_KEY = Generator("secret_key", 40)
+GITLAB_TOKEN = Generator("password", 20, prefix="glpat-")
+"""GitLab takes any value that it is told to set; this is how its own look, which masks in job logs and secret scanners go by."""
 EXTERNAL = Generator("external", 0)
 
 
@@ -116,10 +120,10 @@ def catalogue(lab: Lab) -> tuple[SecretSpec, ...]:
         SecretSpec(STORE_ROOT, s3, ("store", OPERATOR), "administrator of the object store", redeliver),
         SecretSpec(
             GITLAB_ROOT,
-            {"password": PASSWORD},
+            {"password": PASSWORD, "api_token": GITLAB_TOKEN},
             ("gitlab",),
-            "GitLab's administrator `root`",
-            "GitLab takes it at its first configuration only: change it in GitLab too.",
+            "GitLab's administrator `root`: password, and the token with which labctl asks the API",
+            "A new token counts once guest gitlab has it (`labctl up`), a new password never: change that in GitLab too.",
         ),
         SecretSpec(
             GITLAB_RUNNER,

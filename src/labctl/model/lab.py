@@ -128,6 +128,9 @@ class DockerGuest(Guest):
     memory_mib: int = Field(36864, ge=1024)
     disk_gib: int = Field(400, ge=10)
     gpu: Gpu | None = None
+    package_source: Literal["docker", "distribution"] = Field(
+        "docker", description="where the guests' Docker engine comes from: Docker's repository, or the image's distribution"
+    )
 
     @model_validator(mode="after")
     def _pinned(self) -> Self:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
+from labctl.adapters.vault import generate
 from labctl.model.catalogue import OPERATOR, STORE_ROOT, approles, bucket_secrets, catalogue, guest_role, policies
 from labctl.model.errors import UserError
 from labctl.model.lab import Lab
@@ -67,6 +69,12 @@ def test_values_are_long_enough_and_the_runner_token_is_not_generated() -> None:
     runner = next(spec for spec in catalogue(sandbox()) if spec.path == "gitlab/runner")
     assert list(runner.fields) == ["token"]
     assert runner.generated == {}
+
+
+def test_gitlabs_token_looks_like_one_of_gitlab() -> None:
+    root = next(spec for spec in catalogue(sandbox()) if spec.path == "gitlab/root")
+    assert set(root.fields) == {"password", "api_token"}
+    assert re.fullmatch(r"glpat-[A-Za-z0-9]{20}", generate(root.fields["api_token"]).reveal())
 
 
 def test_a_bucket_cannot_take_the_administrators_place() -> None:

@@ -179,3 +179,34 @@ def test_set_hosts_replaces_only_its_own_lines(guest: Guest) -> None:
     assert guest.read("/etc/hosts") == (
         "127.0.0.1 localhost\n127.0.1.1 vault\n# lab: begin\n192.0.2.12 store.example.com store\n# lab: end\n"
     )
+
+
+class TestInstallDocker:
+    @pytest.mark.parametrize(
+        ("id_", "packages"),
+        [
+            ("debian", "docker.io docker-cli docker-buildx docker-compose"),
+            ("ubuntu", "docker.io docker-buildx docker-compose-v2"),
+        ],
+    )
+    def test_it_takes_what_the_distribution_has(self, guest: Guest, id_: str, packages: str) -> None:
+        guest.write("/etc/os-release", f"ID={id_}\n")
+        for name in ("apt-get", "docker", "systemctl"):
+            guest.fake(name, f'echo "{name} $*" >> "$FAKE/log"')
+        done = guest.run("install-docker")
+        assert done.returncode == 0, done.stderr
+        log = guest.read("log").splitlines()
+        assert log[1].endswith(f"install -y --no-install-recommends {packages}")
+        assert log[2:] == ["docker compose version", "docker buildx version", "systemctl enable --now docker.service"]
+
+    def test_an_unknown_distribution_is_said(self, guest: Guest) -> None:
+        guest.write("/etc/os-release", "ID=other\n")
+        done = guest.run("install-docker")
+        assert done.returncode == 1
+        assert "package_source" in done.stderr
+
+    def test_an_engine_without_compose_is_no_success(self, guest: Guest) -> None:
+        guest.write("/etc/os-release", "ID=debian\n")
+        guest.fake("apt-get", "true")
+        guest.fake("docker", "exit 1")
+        assert guest.run("install-docker").returncode != 0
