@@ -9,14 +9,14 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import docker
 import pytest
 from proxmoxer import ProxmoxAPI
 
-from tests.e2e.canary import Search, files_below
+from tests.e2e.canary import Search
 from tests.e2e.canary_life import RootToken, collect
 from tests.e2e.labfolder import LabFolder, Result
 
@@ -74,13 +74,13 @@ class Booted:
 
 
 @pytest.fixture(scope="module")
-def booted(make_lab: Callable[..., LabFolder]) -> Iterator[Booted]:
+def booted(make_lab: Callable[..., LabFolder]) -> Booted:
     engine()
     lab = make_lab(guests="container")
     lab.ok("sandbox", "start", timeout_s=600)
     began = time.monotonic()
     lab.ok("up", "--yes", timeout_s=600)
-    yield Booted(lab, time.monotonic() - began)
+    return Booted(lab, time.monotonic() - began)
 
 
 def test_status_says_that_all_are_up(booted: Booted) -> None:
@@ -101,7 +101,10 @@ def test_the_address_that_the_agent_reports_is_the_one_that_answers(booted: Boot
         found = booted.pve.qemu(VMIDS[name]).agent("network-get-interfaces").get()["result"]
         addresses = {one["ip-address"] for interface in found if interface["name"] != "lo" for one in interface["ip-addresses"]}
         (layer_address,) = {
-            guest["address"] for layer in booted.lab.json("status")["layers"] for guest in layer["guests"] if guest["name"] == name
+            guest["address"]
+            for layer in booted.lab.json("status")["layers"]
+            for guest in layer["guests"]
+            if guest["name"] == name
         }
         assert layer_address in addresses
         with socket.create_connection((layer_address, port), 5):
@@ -120,7 +123,7 @@ def test_the_runner_runs_four_jobs_at_once_and_was_restarted_since(booted: Boote
     assert "concurrent = 4" in config.splitlines()
     assert "glrt-" in config
     changed = float(booted.said("gitlab", "stat -c %Y /etc/gitlab-runner/config.toml"))
-    started = booted.said("gitlab", "date +%s -d \"$(systemctl show -P ActiveEnterTimestamp gitlab-runner.service)\"")
+    started = booted.said("gitlab", 'date +%s -d "$(systemctl show -P ActiveEnterTimestamp gitlab-runner.service)"')
     assert float(started) >= changed
 
 

@@ -47,6 +47,7 @@ _FILES: Mapping[str, tuple[RenderedFile, ...]] = {
             GITLAB_SECRETS_FILE,
             fields={
                 "root_password": (GITLAB_ROOT, "password"),
+                "api_token": (GITLAB_ROOT, "api_token"),
                 "s3_access_key": ("store/gitlab", "access_key"),
                 "s3_secret_key": ("store/gitlab", "secret_key"),
             },
