@@ -7,15 +7,10 @@ from labctl.cloudinit.layerfiles import layer_template
 from labctl.cloudinit.part import Command, GuestFile, Part
 from labctl.cloudinit.quoting import ruby
 from labctl.cloudinit.request import UserDataRequest
-from labctl.model.guestfiles import RUN_DIR
-
-GITLAB_SECRETS_FILE = f"{RUN_DIR}/gitlab.json"
-"""A JSON object with `GITLAB_SECRETS_KEYS`; GitLab is configured as soon as it arrives."""
+from labctl.model.guestfiles import GITLAB_SECRETS_FILE, RUNNER_TOKEN_FILE
 
 GITLAB_SECRETS_KEYS = ("root_password", "api_token", "s3_access_key", "s3_secret_key")
-
-RUNNER_TOKEN_FILE = f"{RUN_DIR}/runner.token"
-"""The runner's authentication token, `glrt-…`; the runner is registered as soon as it arrives."""
+"""The keys of the JSON object in `GITLAB_SECRETS_FILE`; GitLab is configured as soon as it arrives."""
 
 REGISTRY_BUCKET = "gitlab"
 

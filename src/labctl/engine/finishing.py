@@ -7,8 +7,9 @@ from labctl.engine.recovery import recover
 from labctl.engine.run import StackRun
 from labctl.engine.stages import read_remote_states
 from labctl.engine.steps.foundation import foundation_steps
+from labctl.engine.steps.platform import platform_steps
 from labctl.engine.steps.vault import KEYS, OPERATOR_KEYS
-from labctl.model.contracts import Contract, FoundationContract, check_outputs
+from labctl.model.contracts import Contract, FoundationContract, PlatformContract, check_outputs
 from labctl.model.errors import LabError
 
 STORE_PATIENCE_S = 60.0
@@ -30,9 +31,12 @@ def finish(run: LabRun, stack: StackRun) -> list[str]:
         LabError: The contract is broken, or a step failed.
     """
     contract = check_contract(stack)
+    run.stack_stage(stack.name, "steps")
+    if isinstance(contract, PlatformContract):
+        with stack.timed("steps"):
+            return platform_steps(run, contract)
     if not isinstance(contract, FoundationContract):
         return []
-    run.stack_stage(stack.name, "steps")
     states_known = run.session is not None
     with stack.timed("steps"):
         changes = foundation_steps(run, contract)

@@ -22,11 +22,15 @@ OPERATOR = "labctl"
 STORE_ROOT = "store/root"
 GITLAB_ROOT = "gitlab/root"
 GITLAB_RUNNER = "gitlab/runner"
+PLATFORM_SSH = "platform/ssh"
+"""labctl's own SSH key, with which it logs in to guests."""
 
 MAX_VERSIONS = 10
 GUEST_SECRET_ID_TTL_S = 600
 GUEST_TOKEN_PERIOD_S = 24 * 3600
 OPERATOR_TOKEN_TTL_S = 4 * 3600
+GUEST_WRAPPING_TTL_S = 300
+"""How long a guest has to unwrap its secret-id."""
 MIN_WRAPPING_TTL_S = 30
 MAX_WRAPPING_TTL_S = 3600
 
@@ -128,6 +132,13 @@ def catalogue(lab: Lab) -> tuple[SecretSpec, ...]:
             "authentication token of the runner, issued by GitLab",
             "Reset the token in GitLab, then write the new one here.",
         ),
+        SecretSpec(
+            PLATFORM_SSH,
+            {"private_key": EXTERNAL},
+            (OPERATOR,),
+            "labctl's own SSH key, for user `ops` of every guest",
+            "Guests know the public half from their first boot: a new key reaches new guests only.",
+        ),
     ]
     for bucket, path in bucket_secrets(lab).items():
         readers = ("store", *_BUCKET_READERS.get(bucket, (OPERATOR,)))
@@ -184,14 +195,21 @@ def guest_role(guest: GuestSpec) -> str:
 
 
 def _bound(lab: Lab, guest: GuestSpec) -> tuple[str, ...]:
-    if lab.target.sandbox:
-        # Every guest of a sandbox is on this machine's loopback, where a client's source address is 127.0.0.1 unless it binds.
+    if lab.target.sandbox and not lab.boots:
+        # Every appliance is on this machine's loopback, where a client's source address is 127.0.0.1 unless it binds.
         return ("127.0.0.0/8",)
     return (f"{guest.ip}/32",) if guest.ip else ()
 
 
 def _guest_paths(guest: GuestSpec, specs: tuple[SecretSpec, ...]) -> dict[str, Any]:
-    return {f"{MOUNT}/data/{spec.path}": {"capabilities": ["read"]} for spec in specs if guest.role.name in spec.readers}
+    own = [spec for spec in specs if guest.role.name in spec.readers]
+    # Whether a secret that another system issues is there yet is seen in the folder's list: asking for it in vain, for ever,
+    # would fill the logs. The list has names only, and the catalogue is no secret.
+    awaited = {spec.path.rpartition("/")[0] for spec in own if not spec.generated}
+    return {
+        **{f"{MOUNT}/data/{spec.path}": {"capabilities": ["read"]} for spec in own},
+        **{f"{MOUNT}/metadata/{folder}/": {"capabilities": ["list"]} for folder in awaited},
+    }
 
 
 def _operator_paths() -> dict[str, Any]:
@@ -211,6 +229,12 @@ def _operator_paths() -> dict[str, Any]:
             "min_wrapping_ttl": f"{MIN_WRAPPING_TTL_S}s",
             "max_wrapping_ttl": f"{MAX_WRAPPING_TTL_S}s",
         },
+        # What is taken from a guest whose identity somebody else used: secret-ids that are out, and logins.
+        "auth/approle/role/+/secret-id/": {"capabilities": ["list"]},
+        "auth/approle/role/+/secret-id-accessor/destroy": {"capabilities": ["create", "update"]},
+        "auth/token/accessors/": {"capabilities": ["list", "sudo"]},
+        "auth/token/lookup-accessor": {"capabilities": ["create", "update"]},
+        "auth/token/revoke-accessor": {"capabilities": ["create", "update"]},
         "sys/policies/acl/guest-*": {"capabilities": ["create", "read", "update"]},
         f"sys/policies/acl/{OPERATOR}": {"capabilities": ["read", "update"]},
         "sys/auth": {"capabilities": ["read"]},

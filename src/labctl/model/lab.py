@@ -332,6 +332,11 @@ class Lab(Settings):
         return self.target.sandbox.network if self.target.sandbox else self.network.cidr
 
     @property
+    def boots(self) -> bool:
+        """Whether its guests boot and run their cloud-init; appliances do not."""
+        return self.target.proxmox is not None
+
+    @property
     def node(self) -> str:
         """The Proxmox node that guests are made on."""
         return self.target.proxmox.node if self.target.proxmox else "pve"

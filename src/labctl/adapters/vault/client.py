@@ -263,6 +263,43 @@ class Vault:
             answer = self.client.auth.approle.generate_secret_id(role, wrap_ttl=f"{ttl_s}s")
         return Secret(answer["wrap_info"]["token"])
 
+    def wrapping_alive(self, wrapping_token: Secret) -> bool:
+        """Whether a wrapping token is still unused and within its life. Looking does not use it up."""
+        with explained(self.address):
+            try:
+                self.client.write_data("sys/wrapping/lookup", data={"token": wrapping_token.reveal()})
+            except (hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden):
+                return False
+        return True
+
+    def withdraw_secret_ids(self, role: str) -> int:
+        """Destroys every secret-id of the role that is out, by its accessor; returns how many there were."""
+        accessors = self._accessors(role)
+        with explained(self.address):
+            for accessor in accessors:
+                self.client.auth.approle.destroy_secret_id_accessor(role, accessor)
+        return len(accessors)
+
+    def end_logins(self, role: str) -> int:
+        """Revokes every token that was handed out to the AppRole; returns how many there were."""
+        with explained(self.address):
+            listed = self.client.auth.token.list_accessors()["data"]["keys"]
+        return sum(self._end_login(accessor, role) for accessor in listed)
+
+    def _end_login(self, accessor: str, role: str) -> bool:
+        with explained(self.address):
+            try:
+                about = self.client.auth.token.lookup_accessor(accessor)["data"]
+                if (about.get("meta") or {}).get("role_name") != role:
+                    return False
+                self.client.auth.token.revoke_accessor(accessor)
+            except hvac.exceptions.InvalidRequest as error:
+                if "invalid accessor" not in str(error):
+                    raise
+                # It ended between the list and now.
+                return False
+        return True
+
     def unwrap(self, wrapping_token: Secret) -> dict[str, Secret]:
         """What a wrapping token holds; works once.
 

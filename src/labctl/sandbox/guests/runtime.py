@@ -30,6 +30,7 @@ class GuestSpec:
         mac: MAC address of its first network device.
         fqdn: Its full name; the bare name where no domain is known.
         memory_mib: Memory.
+        user_data: Its user-data document, "" for none.
     """
 
     vmid: int
@@ -40,6 +41,7 @@ class GuestSpec:
     mac: str
     fqdn: str
     memory_mib: int
+    user_data: str = ""
 
 
 class GuestRuntime(Protocol):
