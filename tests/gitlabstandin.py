@@ -22,7 +22,12 @@ import labctl.sandbox.gitlab as standins
 PACKAGE = Path(standins.__file__).parent
 ADDRESS = "127.93.1.1"
 ROOT_TOKEN = "glpat-AbCdEfGhIjKlMnOpQrSt"
-SECRETS = {"root_password": "root-password-1234", "api_token": ROOT_TOKEN, "s3_access_key": "access", "s3_secret_key": "s3-secret-value"}
+SECRETS = {
+    "root_password": "root-password-1234",
+    "api_token": ROOT_TOKEN,
+    "s3_access_key": "access",
+    "s3_secret_key": "s3-secret-value",
+}
 SETTINGS = Path(__file__).parents[1] / "layers/gitlab/gitlab-settings.rb"
 
 
@@ -89,7 +94,8 @@ class Standin:
                 socket.create_connection((address, self.port), timeout=1).close()
                 return
             except OSError:
-                assert self.process.poll() is None and time.monotonic() < end, self.read("api.log")
+                assert self.process.poll() is None, self.read("api.log")
+                assert time.monotonic() < end, self.read("api.log")
                 time.sleep(0.05)
 
     def stop(self) -> None:

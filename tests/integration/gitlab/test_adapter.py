@@ -69,10 +69,12 @@ class TestAdapter:
         assert "glpat-wrong" not in str(found.value) + found.value.hint
 
     def test_a_token_without_the_right(self, standin: Standin) -> None:
-        made = standin.client().users.get(1, lazy=True).personal_access_tokens.create(
-            {"name": "reader", "scopes": ["read_user"], "expires_at": "2026-12-20"}
+        made = (
+            standin.client()
+            .users.get(1, lazy=True)
+            .personal_access_tokens.create({"name": "reader", "scopes": ["read_user"], "expires_at": "2026-12-20"})
         )
-        with pytest.raises(Forbidden, match="insufficient_scope|higher privileges|lacks the right"):
+        with pytest.raises(Forbidden, match="lacks the right"):
             GitLab(standin.url, Secret(made.token)).settings()
 
     def test_nobody_there(self) -> None:
@@ -308,7 +310,7 @@ class TestReady:
         fake = FakeGuest()
         fake.units[steps.CONFIGURE_UNIT] = "failed"
         gitlab = GitLab(f"http://{ADDRESS}:{free_port()}", Secret("x"))
-        with pytest.raises(AdapterError, match="lab-gitlab-configure.service failed .*why it failed"):
+        with pytest.raises(AdapterError, match=r"lab-gitlab-configure.service failed .*why it failed"):
             ensure_ready(fake.guest(), gitlab, 20, poll_s=0.1)
         assert ["systemctl", "start", "--no-block", steps.CONFIGURE_UNIT] in fake.calls
 

@@ -81,7 +81,9 @@ def apt(tmp_path: Path, served: str) -> Callable[..., subprocess.CompletedProces
     return run
 
 
-def test_apt_verifies_it_and_dpkg_opens_the_packages(apt: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+def test_apt_verifies_it_and_dpkg_opens_the_packages(
+    apt: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     done = apt("update")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     assert apt("download", "gitlab-ce", "gitlab-runner").returncode == 0
@@ -138,7 +140,9 @@ def test_what_runs_in_a_guest_needs_the_standard_library_alone() -> None:
 
 def test_the_runners_package_is_whole() -> None:
     """It carries a part of the modules only: none of them may import one that is not there."""
-    modules = {file.path.rsplit("/", 1)[-1].removesuffix(".py") for file in repository.runner_package().files if "/standin/" in file.path}
+    modules = {
+        file.path.rsplit("/", 1)[-1].removesuffix(".py") for file in repository.runner_package().files if "/standin/" in file.path
+    }
     for module in modules:
         for node in ast.walk(ast.parse((PACKAGE / f"standin/{module}.py").read_text())):
             if isinstance(node, ast.ImportFrom) and node.level == 1:

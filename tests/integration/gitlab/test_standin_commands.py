@@ -8,13 +8,13 @@ import subprocess
 import sys
 import time
 import tomllib
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import gitlab
 import pytest
 
-from tests.gitlabstandin import ADDRESS, ROOT_TOKEN, SECRETS, SETTINGS, Standin
+from tests.gitlabstandin import SECRETS, SETTINGS, Standin
 
 pytestmark = pytest.mark.integration
 
@@ -24,6 +24,10 @@ CONFIG = "/etc/gitlab-runner/config.toml"
 def registry(standin: Standin) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(standin.read("/var/opt/gitlab/registry/config.yml"))
     return found
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
 
 
 class TestReconfigure:
@@ -122,7 +126,7 @@ class TestSettings:
         assert (found.signup_enabled, found.version_check_enabled, found.usage_ping_enabled) == (False, False, False)
         token = client.personal_access_tokens.get("self")
         assert (token.name, token.scopes, token.revoked) == ("labctl", ["api"], False)
-        assert timedelta(days=360) < date.fromisoformat(token.expires_at) - date.today() <= timedelta(days=365)
+        assert timedelta(days=360) < date.fromisoformat(token.expires_at) - today() <= timedelta(days=365)
 
     def test_again_changes_nothing(self, standin: Standin) -> None:
         assert self.settings(standin).returncode == 0
@@ -146,7 +150,7 @@ class TestSettings:
     def test_other_tokens_of_root_are_left_alone(self, standin: Standin) -> None:
         client = standin.client()
         users = client.users.get(1, lazy=True)
-        made = users.personal_access_tokens.create({"name": "mine", "scopes": ["api"], "expires_at": str(date.today() + timedelta(9))})
+        made = users.personal_access_tokens.create({"name": "mine", "scopes": ["api"], "expires_at": str(today() + timedelta(9))})
         assert self.settings(standin).returncode == 0
         standin.client(made.token).auth()
 
@@ -171,7 +175,17 @@ def runner_token(standin: Standin, **fields: Any) -> str:
 
 
 def register(standin: Standin, token: str, *more: str) -> subprocess.CompletedProcess[str]:
-    words = ["--non-interactive", "--url", standin.url, "--name", "gitlab", "--executor", "docker", "--docker-image", "ubuntu:latest"]
+    words = [
+        "--non-interactive",
+        "--url",
+        standin.url,
+        "--name",
+        "gitlab",
+        "--executor",
+        "docker",
+        "--docker-image",
+        "ubuntu:latest",
+    ]
     return standin.run("runner", "register", *words, *more, CI_SERVER_TOKEN=token)
 
 
@@ -250,5 +264,3 @@ def wait_until(condition: Any, limit_s: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.1)
-
-

@@ -66,7 +66,7 @@ def _from_answer(url: str, what: str, error: exceptions.GitlabError) -> LabError
         return Forbidden(
             f"cannot {what}: the token lacks the right{f' ({said})' if said else ''}",
             where=url,
-            hint="labctl's token must be of an administrator, with scope api; admin mode must be off (Admin > Settings > General).",
+            hint="It must be an administrator's, with scope api; admin mode must be off (Admin > Settings > General).",
         )
     if status == 404:
         return NotThere(f"cannot {what}: it is not there", where=url)
@@ -82,7 +82,7 @@ def not_json(url: str) -> LabError:
     return UserError(
         "it does not answer as GitLab's API does",
         where=url,
-        hint="Is something else listening there, a proxy's login for one? platform.gitlab.external_url must be GitLab's own address.",
+        hint="Is something else listening there, as a proxy's login? platform.gitlab.external_url must be GitLab's own address.",
     )
 
 
@@ -98,7 +98,7 @@ def _from_transport(url: str, error: requests.RequestException) -> LabError:
         return UserError(
             "its certificate is not trusted, or for another name",
             where=url,
-            hint="GitLab's own certificate must be signed by an authority that this machine trusts, for the name in external_url.",
+            hint="It must be signed by an authority that this machine trusts, for the name in external_url.",
         )
     if isinstance(error, requests.exceptions.Timeout):
         return Unready("no answer in time", where=url, hint="Is guest gitlab overloaded, or a firewall in between?")

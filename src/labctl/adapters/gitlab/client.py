@@ -53,8 +53,8 @@ class NewRunner:
 class GitLab:
     """A connection to one GitLab.
 
-    Every method raises LabErrors: `Refused` when the token is not accepted, `Forbidden` when it lacks the right, `Unready` when GitLab
-    cannot be reached or is starting, `UserError` when something else answers. Each names the URL and what to do.
+    Every method raises LabErrors: `Refused` when the token is not accepted, `Forbidden` when it lacks the right, `Unready` when
+    GitLab cannot be reached or is starting, `UserError` when something else answers. Each names the URL and what to do.
 
     Args:
         url: `http://host` or `https://host:port`, without a path.

@@ -1,7 +1,7 @@
 """Platform's GitLab: it serves, it is set as it should be, and its runner is registered and takes several jobs at once.
 
-Each step checks first. A second run asks GitLab three times and the guest twice, and changes nothing. `up` may be killed anywhere: a
-runner is made before its token is in the Vault, so one whose token was lost on the way is known by never having been heard of.
+Each step checks first. A second run asks GitLab three times and the guest thrice, and changes nothing. `up` may be killed anywhere:
+a runner is made before its token is in the Vault, so one whose token was lost on the way is known by never having been heard of.
 """
 
 from __future__ import annotations
@@ -93,9 +93,7 @@ def gitlab_steps(run: LabRun, contract: PlatformContract) -> list[str]:
     def say(text: str) -> None:
         run.say(text, LAYER, kind="step")
 
-    guest = GitlabGuest(
-        run.hypervisor, run.lab.guest("gitlab"), contract.guests["gitlab"], say, waiting=run.interrupts.raising
-    )
+    guest = GitlabGuest(run.hypervisor, run.lab.guest("gitlab"), contract.guests["gitlab"], say, waiting=run.interrupts.raising)
     vault = run.session.vault
     _version, root = vault.read(GITLAB_ROOT)
     gitlab = GitLab(api_url(run.lab, contract), root["api_token"])
