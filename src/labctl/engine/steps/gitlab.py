@@ -1,7 +1,8 @@
 """Platform's GitLab: it serves, it is set as it should be, and its runner is registered and takes several jobs at once.
 
-Each step checks first. A second run asks GitLab three times and the guest thrice, and changes nothing. `up` may be killed anywhere:
-a runner is made before its token is in the Vault, so one whose token was lost on the way is known by never having been heard of.
+Each step checks first. A second run asks GitLab three times and the guest thrice, and changes nothing. `up` may be killed
+anywhere: a runner is made before its token is in the Vault, so one whose token was lost on the way is known by
+never having been heard of.
 """
 
 from __future__ import annotations
@@ -210,7 +211,7 @@ def _kept_token(vault: Vault) -> tuple[int, Secret | None]:
 def ensure_registered(
     guest: GitlabGuest, token: Secret, concurrent: int, *, timeout_s: float = REGISTER_S, poll_s: float = POLL_S
 ) -> list[str]:
-    """Waits until the guest's runner has this token, takes `concurrent` jobs at once and runs; returns what was done, a line each.
+    """Waits until the guest's runner has this token, takes `concurrent` jobs at once and runs; returns what was done.
 
     Raises:
         AdapterError: It was not registered in time, or the guest's unit failed.
