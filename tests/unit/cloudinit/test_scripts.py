@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def test_bash_parses_every_script(guest: Guest) -> None:
-    assert len(guest.scripts) == 8
+    assert len(guest.scripts) == 9
     for name, text in guest.scripts.items():
         assert text.startswith("#!/bin/bash\n"), name
         assert "\nset -euo pipefail\n" in text, name
