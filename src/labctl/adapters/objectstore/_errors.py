@@ -91,6 +91,9 @@ def _from_transport(endpoint: str, error: exceptions.BotoCoreError) -> LabError:
 
 
 def _from_tls(endpoint: str, reason: str) -> LabError:
+    if "EOF" in reason:
+        # seaweedfs-s3.socket takes connections before SeaweedFS answers behind it, and then ends them.
+        return Unready("it ended the connection", where=endpoint, hint="Does seaweedfs.service run on guest store?")
     if "mismatch" in reason or "doesn't match" in reason:
         problem, hint = "its certificate is for another name or address", "`labctl up` signs a new one for the guest."
     elif "has expired" in reason or "not yet valid" in reason:

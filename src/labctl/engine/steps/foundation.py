@@ -17,6 +17,8 @@ from labctl.model.guestfiles import VAULT_AUDIT_LOG, VAULT_RESET_UNIT
 
 BOOTED_S, APPLIANCE_S = 900.0, 60.0
 """How long a first boot may take. One that really boots fetches packages."""
+STORE_S = 120.0
+"""How long the store may take to answer; it is installed by then."""
 LAYER = "foundation"
 
 
@@ -52,7 +54,7 @@ def foundation_steps(run: LabRun, contract: FoundationContract) -> list[str]:
     run.interrupts.check()
     changes += _vault(run, contract)
     run.interrupts.check()
-    changes += _store(run, contract, timeout_s)
+    changes += _store(run, contract)
     return changes
 
 
@@ -81,7 +83,7 @@ def _vault(run: LabRun, contract: FoundationContract) -> list[str]:
     return list(ready.changes)
 
 
-def _store(run: LabRun, contract: FoundationContract, timeout_s: float) -> list[str]:
+def _store(run: LabRun, contract: FoundationContract) -> list[str]:
     session = _session(run)
     root = _credentials(session.vault, STORE_ROOT)
     buckets = {bucket: _credentials(session.vault, path) for bucket, path in bucket_secrets(run.lab).items()}
@@ -94,7 +96,7 @@ def _store(run: LabRun, contract: FoundationContract, timeout_s: float) -> list[
     delivered = deliver_credentials(run.hypervisor, found, output, identities(root, buckets), say)
     run.say("waiting for the object store", LAYER, kind="progress")
     with run.interrupts.raising():
-        store.wait_ready(timeout_s=timeout_s)
+        store.wait_ready(timeout_s=STORE_S)
     made = ensure_buckets(store, contract.buckets, say)
     return [*(["the object store's credentials delivered"] if delivered else []), *(f"bucket {name} made" for name in made)]
 
