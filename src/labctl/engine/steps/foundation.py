@@ -16,7 +16,8 @@ from labctl.model.contracts import FoundationContract
 from labctl.model.errors import AdapterError
 from labctl.model.guestfiles import VAULT_AUDIT_LOG, VAULT_RESET_UNIT
 
-STORE_S = {"sandbox": 60.0, "proxmox": 300.0}
+STORE_S = 120.0
+"""How long the store may take to answer; it is installed by then."""
 LAYER = "foundation"
 
 
@@ -27,7 +28,6 @@ def foundation_steps(run: LabRun, contract: FoundationContract) -> list[str]:
         run.say(text, LAYER, kind="step")
 
     changes = []
-    kind = run.lab.target.kind
     authority_pem = run.paths.authority.read_text()
     for name in ("vault", "store"):
         output = contract.guests[name]
@@ -48,7 +48,7 @@ def foundation_steps(run: LabRun, contract: FoundationContract) -> list[str]:
     run.interrupts.check()
     changes += _vault(run, contract)
     run.interrupts.check()
-    changes += _store(run, contract, STORE_S[kind])
+    changes += _store(run, contract)
     return changes
 
 
@@ -88,7 +88,7 @@ def _keys(run: LabRun, *, absent: bool) -> list[str]:
     return changes + [f"key file {name} encrypted to the operators that lab.yaml lists now" for name in moved]
 
 
-def _store(run: LabRun, contract: FoundationContract, timeout_s: float) -> list[str]:
+def _store(run: LabRun, contract: FoundationContract) -> list[str]:
     session = _session(run)
     root = _credentials(session.vault, STORE_ROOT)
     buckets = {bucket: _credentials(session.vault, path) for bucket, path in bucket_secrets(run.lab).items()}
@@ -101,7 +101,7 @@ def _store(run: LabRun, contract: FoundationContract, timeout_s: float) -> list[
     delivered = deliver_credentials(run.hypervisor, found, output, identities(root, buckets), say)
     run.say("waiting for the object store", LAYER, kind="progress")
     with run.interrupts.raising():
-        store.wait_ready(timeout_s=timeout_s)
+        store.wait_ready(timeout_s=STORE_S)
     made = ensure_buckets(store, contract.buckets, say)
     return [*(["the object store's credentials delivered"] if delivered else []), *(f"bucket {name} made" for name in made)]
 
