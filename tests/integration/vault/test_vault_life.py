@@ -152,6 +152,17 @@ def test_keys_lost_between_initialisation_and_keeping(bench: Any, remembering: t
     assert not bench.server.vault(remembering.roots[1]).token_alive()
 
 
+def test_killed_while_raft_prepared_its_storage(bench: Any) -> None:
+    """Raft's log is there, OpenBao's own data is not: it counts as not initialised, and refuses to be."""
+    bench.server.vault().initialise()
+    bench.server.stop()
+    (bench.server.home / "raft" / "vault.db").unlink()
+    bench.server.start()
+    session = bench.ensure(audit_log=bench.server.audit_log)
+    assert bench.server.resets == 1
+    assert_finished(bench, session)
+
+
 class FailingKeyring(Keyring):
     """Is killed at the n-th write of a file."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import hvac
 import requests
 
-from labctl.adapters.vault._errors import Absent, Busy, Denied, explained
+from labctl.adapters.vault._errors import Absent, Busy, Denied, HalfInitialised, explained
 from labctl.model.catalogue import MOUNT, OPERATOR
 from labctl.model.errors import AdapterError, LabError, UserError
 from labctl.model.secret import Secret
@@ -160,11 +160,17 @@ class Vault:
         """Initialises it. The result exists nowhere else: keep it at once.
 
         Raises:
+            HalfInitialised: An initialisation was cut off before it did anything of use; the storage must be emptied first.
             AdapterError: It is initialised already, or the answer was lost. A lost answer leaves a Vault that nobody can open.
         """
         patient = type(self)(self.address, self._ca_file, None, INITIALISE_TIMEOUT_S)
         with explained(self.address):
-            answer = patient.client.sys.initialize(secret_shares=shares, secret_threshold=threshold)
+            try:
+                answer = patient.client.sys.initialize(secret_shares=shares, secret_threshold=threshold)
+            except hvac.exceptions.VaultError as error:
+                if "cluster already has state" not in str(error):
+                    raise
+                raise HalfInitialised("its initialisation was cut off, and cannot begin again", where=self.address) from error
         return InitResult(tuple(map(Secret, answer["keys_base64"])), Secret(answer["root_token"]))
 
     def unseal(self, keys: Sequence[Secret], timeout_s: float = 60.0) -> None:
