@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -16,6 +17,7 @@ MOST_LINES = 5000
 POLL_S = 1.0
 CALL_TIMEOUT_S = 30.0
 _CURSOR = "-- cursor: "
+_OWN_CALLS = re.compile(r"qemu-ga\[\d+\]: info: guest-")
 
 
 def console_lines(
@@ -73,7 +75,8 @@ def _journal(guest: CalledGuest, cursor: str) -> tuple[list[str], str]:
     if result.exit_code != 0:
         # The cursor is of a boot that this one does not know: all of the new boot is new.
         return _journal(guest, "")
-    lines = result.out.splitlines()
+    # Each look at the journal writes into it, and would be all that one sees.
+    lines = [line for line in result.out.splitlines() if not _OWN_CALLS.search(line)]
     if lines and lines[-1].startswith(_CURSOR):
         return lines[:-1], lines[-1].removeprefix(_CURSOR)
     return [line for line in lines if line != "-- No entries --"], cursor

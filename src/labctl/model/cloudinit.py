@@ -15,6 +15,7 @@ DEGRADED_CODE = 2
 STAGES = ("init-local", "init", "modules-config", "modules-final")
 
 _MODULE = re.compile(r"\('(?P<module>[a-z_][a-z0-9_-]*)'")
+_WRAPPED = re.compile(r"\('[\w-]+', \w+\((?P<quote>['\"])(?P<text>.*)(?P=quote),?\)\)", re.DOTALL)
 _RAN = re.compile(r"(?i)fail(?:ed|ure) (?:to run |running )(?:module )?(?P<module>[a-z_][a-z0-9_-]*)")
 _MEANING = {
     "scripts_user": "the commands of the guest's document",
@@ -65,6 +66,14 @@ class BootStatus:
         for error in self.errors:
             if found := _MODULE.search(error) or _RAN.search(error):
                 return found["module"]
+        return ""
+
+    @property
+    def reason(self) -> str:
+        """Why, without the words of Python around it; "" where the errors do not say."""
+        for error in self.errors:
+            found = _WRAPPED.fullmatch(error.strip())
+            return " ".join((found["text"] if found else error).split())
         return ""
 
     @property
@@ -138,10 +147,22 @@ def _complaints(value: object) -> tuple[str, ...]:
     return tuple(text for level, texts in value.items() if level not in ("DEPRECATED", "DEBUG", "INFO") for text in _texts(texts))
 
 
-def last_line(tail: str) -> str:
-    """The last line of a log that says something, as a terminal would show it."""
-    for line in reversed(tail.splitlines()):
+def telling_lines(log: str) -> list[str]:
+    """The lines of `/var/log/cloud-init-output.log` that say what was done and what went wrong, as a terminal would show them.
+
+    What cloud-init itself printed stands behind what its commands said, whatever came first: it is written when cloud-init ends.
+    """
+    found: list[str] = []
+    for line in re.split(r"[\r\n]+", log):
         text = "".join(sign for sign in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) if sign.isprintable()).strip()
-        if text:
-            return text
-    return ""
+        if text and not _CHATTER.search(text) and text not in found[-1:]:
+            found.append(text)
+    return found
+
+
+_CHATTER = re.compile(
+    r"^Generating public/private |^Your (identification|public key) has been saved |^The key('s randomart image| fingerprint) is:"
+    r"|^SHA256:\S+ \S+$|^\+-*\[[A-Z0-9 ]+\]-*\+$|^\|.{17}\|$|^Cloud-init v\. |log_util\.py\[WARNING\]"
+    r"|\[WARNING\]: Failed to run module "
+)
+"""How cloud-init makes SSH keys, and how it says that it has ended."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from labctl.model.cloudinit import Boot, BootStatus, ended_well, judge, last_line
+from labctl.model.cloudinit import Boot, BootStatus, ended_well, judge, telling_lines
 
 STAGE = {"errors": [], "recoverable_errors": {}, "start": 1.0, "finished": 2.0}
 SCRIPTS_FAILED = "('scripts_user', RuntimeError('Runparts: 1 failures (runcmd) in 1 attempted commands'))"
@@ -117,7 +117,38 @@ def test_the_quick_look_takes_only_a_clean_end() -> None:
         assert not ended_well(unclear), unclear
 
 
-def test_the_last_line_is_what_a_terminal_would_show() -> None:
-    assert last_line("Get:1 x\n 10%\r 99%\rUnpacking gitlab-ce\r\n\n  \n") == "Unpacking gitlab-ce"
-    assert last_line("\x1b[1;32mok\x1b[0m\x07") == "ok"
-    assert last_line("") == ""
+def test_lines_are_as_a_terminal_would_show_them() -> None:
+    assert telling_lines("Get:1 x\n 10%\r 99%\rUnpacking gitlab-ce\r\n\n  \n") == ["Get:1 x", "10%", "99%", "Unpacking gitlab-ce"]
+    assert telling_lines("\x1b[1;32mok\x1b[0m\x07") == ["ok"]
+    assert telling_lines("") == []
+
+
+SEEN_ON_TRIXIE = """\
+Created symlink '/etc/systemd/system/multi-user.target.wants/lab-identity.path' → '/etc/systemd/system/lab-identity.path'.
+curl: (6) Could not resolve host: download.docker.com
+curl: (6) Could not resolve host: download.docker.com
+03:33:25,817 - cc_scripts_user.py[WARNING]: Failed to run module scripts-user (scripts in /var/lib/cloud/instance/scripts)
+2026-11-25 03:33:25,818 - log_util.py[WARNING]: Running module scripts-user (<module 'cloudinit.config.cc_scripts_user'>) failed
+Cloud-init v. 25.1.4 finished at Wed, 25 Nov 2026 03:33:25 +0000. Datasource DataSourceNoCloud.  Up 15162.60 seconds
+Generating public/private ed25519 key pair.
+Your identification has been saved in /etc/ssh/ssh_host_ed25519_key
+Your public key has been saved in /etc/ssh/ssh_host_ed25519_key.pub
+The key fingerprint is:
+SHA256:+dny7tg6TbmSlTDSi1LGZeo/X7uXZ4p2lIsoMr8TnSw root@gitlab
+The key's randomart image is:
++--[ED25519 256]--+
+|      o          |
+|       +o+oXB.+=.|
++----[SHA256]-----+
+"""
+
+
+def test_the_cause_is_the_last_line_though_cloud_init_prints_its_own_behind_it() -> None:
+    assert telling_lines(SEEN_ON_TRIXIE)[-1] == "curl: (6) Could not resolve host: download.docker.com"
+    assert len(telling_lines(SEEN_ON_TRIXIE)) == 2
+
+
+def test_the_reason_comes_without_pythons_words() -> None:
+    assert BootStatus(Boot.ERROR, errors=(SCRIPTS_FAILED,)).reason == "Runparts: 1 failures (runcmd) in 1 attempted commands"
+    assert BootStatus(Boot.ERROR, errors=("plain",)).reason == "plain"
+    assert BootStatus(Boot.ERROR).reason == ""

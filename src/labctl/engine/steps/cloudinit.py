@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from labctl.adapters.proxmox import AgentUnavailable, FileMissing, GuestMissing, Proxmox, ProxmoxFailed, StillRunning, Unreachable
-from labctl.model.cloudinit import Boot, BootStatus, ended_well, judge, last_line
+from labctl.model.cloudinit import Boot, BootStatus, ended_well, judge, telling_lines
 from labctl.model.errors import AdapterError, LabError
 from labctl.model.guestfiles import CLOUD_INIT_LOG, CLOUD_INIT_STATUS
 
 POLL_S = 2.0
 CALL_TIMEOUT_S = 20.0
-_SHOWN_LINES = 15
+_READ_LINES, _SHOWN_LINES = 80, 15
 
 Tell = Callable[[str], None]
 
@@ -103,14 +103,13 @@ class FirstBoot:
         self._problem = ""
         return judge(result.exit_code, result.out)
 
-    def log_lines(self, count: int) -> list[str]:
+    def log_lines(self) -> list[str]:
         """The last lines of what cloud-init's commands said; none where it cannot be read now."""
+        command = ["tail", f"--lines={_READ_LINES}", CLOUD_INIT_LOG]
         try:
-            found = self.hypervisor.exec(self.vmid, ["tail", f"--lines={count}", CLOUD_INIT_LOG], timeout_s=CALL_TIMEOUT_S)
+            return telling_lines(self.hypervisor.exec(self.vmid, command, timeout_s=CALL_TIMEOUT_S).out)
         except (ProxmoxFailed, StillRunning, Unreachable):
             return []
-        lines = (last_line(line) for line in found.out.split("\n"))
-        return [line for line in lines if line]
 
     def _passing(self, error: LabError) -> None:
         """Remembers what stands in the way; raises where waiting does not help."""
@@ -121,7 +120,7 @@ class FirstBoot:
     def _doing(self, status: BootStatus) -> str:
         if status.boot is Boot.UNKNOWN:
             return f"its agent does not answer ({self._problem})" if self._problem else "cloud-init does not say how far it is"
-        lines = self.log_lines(1)
+        lines = self.log_lines()
         stage = f"cloud-init {status.boot}" + (f" ({status.stage})" if status.stage else "")
         return f"{stage}: {lines[-1][:100]}" if lines else stage
 
@@ -137,10 +136,9 @@ class FirstBoot:
                 hint="Its image switches it off (/etc/cloud/cloud-init.disabled); foundation.image in lab.yaml names another.",
             )
         elif status.boot is Boot.ERROR:
-            shown = [f"  {line[:160]}" for line in self.log_lines(_SHOWN_LINES)]
-            said = status.errors[0].replace("\n", " ")[:300] if status.errors else ""
+            shown = [f"  {line[:160]}" for line in self.log_lines()[-_SHOWN_LINES:]]
             raise AdapterError(
-                f"cloud-init failed in {status.failed_part}" + (f": {said}" if said else ""),
+                f"cloud-init failed in {status.failed_part}" + (f": {status.reason[:300]}" if status.reason else ""),
                 where=f"guest {self.name}",
                 hint="\n".join([*([f"The end of {CLOUD_INIT_LOG}:", *shown] if shown else []), *self._remedy()]),
             )
