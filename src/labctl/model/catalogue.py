@@ -121,16 +121,16 @@ def catalogue(lab: Lab) -> tuple[SecretSpec, ...]:
         SecretSpec(
             GITLAB_ROOT,
             {"password": PASSWORD, "api_token": GITLAB_TOKEN},
-            ("gitlab",),
+            ("gitlab", OPERATOR),
             "GitLab's administrator `root`: password, and the token with which labctl asks the API",
             "A new token counts once guest gitlab has it (`labctl up`), a new password never: change that in GitLab too.",
         ),
         SecretSpec(
             GITLAB_RUNNER,
             {"token": EXTERNAL},
-            ("gitlab",),
+            ("gitlab", OPERATOR),
             "authentication token of the runner, issued by GitLab",
-            "Reset the token in GitLab, then write the new one here.",
+            "Remove the runner in GitLab: `labctl up` makes another, whose token it keeps here.",
         ),
         SecretSpec(
             PLATFORM_SSH,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import pytest
@@ -18,6 +18,7 @@ from labctl.engine.steps.gitlab import GitlabGuest, api_url, ensure_ready, ensur
 from labctl.model.catalogue import GITLAB_RUNNER
 from labctl.model.contracts import GuestOutput, PlatformContract
 from labctl.model.errors import AdapterError, LabError, UserError
+from labctl.model.guestfiles import RUNNER_TOKEN_FILE
 from labctl.model.labfile import parse_lab
 from labctl.model.secret import Secret
 from tests.gitlabstandin import ADDRESS, ROOT_TOKEN, Standin, free_port
@@ -232,7 +233,7 @@ class FakeGuest:
     def exec(self, _vmid: int, argv: Sequence[str], timeout_s: float = 60.0) -> ExecResult:
         self.calls.append(list(argv))
         if argv[:2] == ["systemctl", "show"]:
-            return ExecResult(0, f"ActiveState={self.units[argv[-1]]}\nResult=exit-code\n", "")
+            return ExecResult(0, f"Id={argv[-1]}\nLoadState=loaded\nActiveState={self.units[argv[-1]]}\n", "")
         if argv[:2] == ["systemctl", "start"]:
             self._start(argv[-1])
         if argv[0] == "gitlab-rails" and self.standin:
@@ -244,7 +245,7 @@ class FakeGuest:
         if unit == steps.REGISTER_UNIT and self.registers:
             edits = [call for call in self.calls if call[0] == "sed"]
             concurrent = edits[-1][2].split('"')[1]
-            token = self.files["/run/lab/runner.token"].decode()
+            token = self.files[RUNNER_TOKEN_FILE].decode()
             self.files[steps.RUNNER_CONFIG] = f'concurrent = {concurrent}\n[[runners]]\n  token = "{token}"\n'.encode()
         elif unit == steps.RUNNER_UNIT:
             self.units[unit] = "active"
@@ -253,9 +254,13 @@ class FakeGuest:
         assert missing_ok
         return self.files.get(path)
 
-    def file_write(self, _vmid: int, path: str, content: Secret, mode: int = 0o600) -> None:
-        assert mode == 0o600
-        self.files[path] = content.reveal().encode()
+    def refresh(self, token: Secret) -> Callable[[], None]:
+        """The guest's agent sees what is new in the Vault."""
+
+        def write() -> None:
+            self.files[RUNNER_TOKEN_FILE] = token.reveal().encode()
+
+        return write
 
     def guest(self) -> GitlabGuest:
         return GitlabGuest(cast("Any", self), LAB.guest("gitlab"), GuestOutput(vmid=201, address="192.0.2.21"), say)
@@ -264,38 +269,41 @@ class FakeGuest:
 class TestRegistration:
     TOKEN = Secret("glrt-t1_abcdef")
 
+    def registered(self, fake: FakeGuest, concurrent: int = 4, **options: float) -> list[str]:
+        return ensure_registered(fake.guest(), self.TOKEN, concurrent, fake.refresh(self.TOKEN), **options)
+
     def test_it_is_registered_once(self) -> None:
         fake = FakeGuest()
-        assert ensure_registered(fake.guest(), self.TOKEN, 4) == ["the runner registered, 4 jobs at once"]
+        assert self.registered(fake) == ["the runner registered, 4 jobs at once"]
         fake.calls.clear()
-        assert ensure_registered(fake.guest(), self.TOKEN, 4) == []
+        assert self.registered(fake) == []
         assert len(fake.calls) == 1
         assert self.TOKEN.reveal() not in str(fake.calls)
 
     def test_another_number_of_jobs_reaches_the_guest(self) -> None:
         fake = FakeGuest()
-        ensure_registered(fake.guest(), self.TOKEN, 4)
-        assert ensure_registered(fake.guest(), self.TOKEN, 8) == ["the runner registered, 8 jobs at once"]
+        self.registered(fake)
+        assert self.registered(fake, 8) == ["the runner registered, 8 jobs at once"]
 
     def test_a_runner_that_is_off_is_started(self) -> None:
         fake = FakeGuest()
-        ensure_registered(fake.guest(), self.TOKEN, 4)
+        self.registered(fake)
         fake.units[steps.RUNNER_UNIT] = "inactive"
-        assert ensure_registered(fake.guest(), self.TOKEN, 4) == ["the runner started"]
+        assert self.registered(fake) == ["the runner started"]
 
     def test_a_failed_registration_shows_its_log(self) -> None:
         fake = FakeGuest()
         fake.registers = False
         fake.units[steps.REGISTER_UNIT] = "failed"
         with pytest.raises(AdapterError, match="why it failed") as found:
-            ensure_registered(fake.guest(), self.TOKEN, 4, poll_s=0.01)
+            self.registered(fake, poll_s=0.01)
         assert "journalctl -u lab-runner-register.service" in found.value.hint
 
     def test_one_that_never_comes_is_given_up(self) -> None:
         fake = FakeGuest()
         fake.registers = False
         with pytest.raises(AdapterError, match="not registered in 0 s"):
-            ensure_registered(fake.guest(), self.TOKEN, 4, timeout_s=0.05, poll_s=0.01)
+            self.registered(fake, timeout_s=0.05, poll_s=0.01)
 
 
 class TestReady:
@@ -310,7 +318,7 @@ class TestReady:
         fake = FakeGuest()
         fake.units[steps.CONFIGURE_UNIT] = "failed"
         gitlab = GitLab(f"http://{ADDRESS}:{free_port()}", Secret("x"))
-        with pytest.raises(AdapterError, match=r"lab-gitlab-configure.service failed .*why it failed"):
+        with pytest.raises(AdapterError, match=r"lab-gitlab-configure.service failed: why it failed"):
             ensure_ready(fake.guest(), gitlab, 20, poll_s=0.1)
         assert ["systemctl", "start", "--no-block", steps.CONFIGURE_UNIT] in fake.calls
 
@@ -322,7 +330,7 @@ def test_a_second_run_asks_gitlab_three_times(standin: Standin, gitlab: GitLab) 
         settings, changes = ensure_ready(fake.guest(), gitlab, 20)
         changes += ensure_settings(gitlab, settings, say)
         token, made = ensure_runner(gitlab, cast("Vault", vault), RUNNER, NAME, say)
-        return changes + made + ensure_registered(fake.guest(), token, RUNNER.concurrent)
+        return changes + made + ensure_registered(fake.guest(), token, RUNNER.concurrent, fake.refresh(token))
 
     assert run() == ["runner 1 made in GitLab", "the runner registered, 4 jobs at once"]
     before = len(standin.read("api.log").splitlines())

@@ -17,10 +17,12 @@ from urllib.parse import urlsplit
 
 from labctl.adapters.gitlab import GitLab, Refused
 from labctl.adapters.vault import Absent, Vault
+from labctl.engine.steps.identity import ensure_identity
 from labctl.model.catalogue import GITLAB_ROOT, GITLAB_RUNNER
 from labctl.model.errors import AdapterError, LabError
 from labctl.model.guestfiles import GITLAB_SECRETS_FILE, RUNNER_TOKEN_FILE
 from labctl.model.secret import Secret
+from labctl.model.units import UnitState, parse_units, units_command
 
 if TYPE_CHECKING:
     from labctl.adapters.proxmox import Proxmox
@@ -64,23 +66,23 @@ class GitlabGuest:
     say: Callable[[str], None]
     waiting: Callable[[], AbstractContextManager[None]] = nullcontext
 
-    def unit(self, name: str) -> Mapping[str, str]:
-        """A unit's `ActiveState` and `Result`."""
-        words = ["systemctl", "show", "--property=ActiveState,Result", name]
-        return dict(line.partition("=")[::2] for line in self.hypervisor.exec(self.output.vmid, words).out.splitlines())
+    def unit(self, name: str) -> UnitState:
+        """How a unit is."""
+        (found,) = parse_units(self.hypervisor.exec(self.output.vmid, units_command([name])).out, [name])
+        return found
 
-    def require_not_failed(self, name: str) -> Mapping[str, str]:
+    def require_not_failed(self, name: str) -> UnitState:
         """A unit's state.
 
         Raises:
             AdapterError: It failed; the last lines of its log are told.
         """
         found = self.unit(name)
-        if found.get("ActiveState") == "failed":
+        if found.state == "failed":
             words = ["journalctl", "--unit", name, "--lines", "5", "--no-pager", "--output", "cat"]
             lines = self.hypervisor.exec(self.output.vmid, words).out.strip()
             raise AdapterError(
-                f"{name} failed ({found.get('Result')}): {lines or 'its log is empty'}",
+                f"{name} failed: {lines or 'its log is empty'}",
                 where=f"guest {self.guest.name}",
                 hint=f"Look at `journalctl -u {name}` there, mend it, then run `labctl up` again: it starts the unit anew.",
             )
@@ -96,6 +98,14 @@ def gitlab_steps(run: LabRun, contract: PlatformContract) -> list[str]:
 
     guest = GitlabGuest(run.hypervisor, run.lab.guest("gitlab"), contract.guests["gitlab"], say, waiting=run.interrupts.raising)
     vault = run.session.vault
+
+    def refresh() -> None:
+        def warn(text: str) -> None:
+            run.say(text, LAYER, kind="warning")
+
+        with run.interrupts.raising():
+            ensure_identity(run.hypervisor, vault, guest.guest, guest.output, say, warn=warn, anew=True)
+
     _version, root = vault.read(GITLAB_ROOT)
     gitlab = GitLab(api_url(run.lab, contract), root["api_token"])
     try:
@@ -106,7 +116,7 @@ def gitlab_steps(run: LabRun, contract: PlatformContract) -> list[str]:
         token, made = ensure_runner(gitlab, vault, run.lab.platform.gitlab.runner, runner_name(guest.guest), say)
         changes += made
         run.interrupts.check()
-        changes += ensure_registered(guest, token, run.lab.platform.gitlab.runner.concurrent)
+        changes += ensure_registered(guest, token, run.lab.platform.gitlab.runner.concurrent, refresh)
     finally:
         gitlab.close()
     return changes
@@ -138,14 +148,14 @@ def ensure_ready(guest: GitlabGuest, gitlab: GitLab, timeout_s: float, poll_s: f
 
     def between(error: LabError) -> None:
         found = guest.require_not_failed(CONFIGURE_UNIT)
-        if isinstance(error, Refused) and not changes and found.get("ActiveState") == "inactive" and _configured(guest):
+        if isinstance(error, Refused) and not changes and found.state == "inactive" and _configured(guest):
             # Its configuration is done, so the token expired or somebody revoked it.
             guest.say("making labctl's token in GitLab anew")
             words = ["gitlab-rails", "runner", SETTINGS_SCRIPT]
             guest.hypervisor.exec(guest.output.vmid, words, timeout_s=RAILS_S).check("gitlab-rails runner")
             changes.append("labctl's token in GitLab made anew")
 
-    if guest.unit(CONFIGURE_UNIT).get("ActiveState") == "failed":
+    if guest.unit(CONFIGURE_UNIT).state == "failed":
         # An earlier run told of it; meanwhile somebody may have mended the reason.
         guest.hypervisor.exec(guest.output.vmid, ["systemctl", "start", "--no-block", CONFIGURE_UNIT])
     with guest.waiting():
@@ -209,15 +219,29 @@ def _kept_token(vault: Vault) -> tuple[int, Secret | None]:
 
 
 def ensure_registered(
-    guest: GitlabGuest, token: Secret, concurrent: int, *, timeout_s: float = REGISTER_S, poll_s: float = POLL_S
+    guest: GitlabGuest,
+    token: Secret,
+    concurrent: int,
+    refresh: Callable[[], None],
+    *,
+    timeout_s: float = REGISTER_S,
+    poll_s: float = POLL_S,
 ) -> list[str]:
     """Waits until the guest's runner has this token, takes `concurrent` jobs at once and runs; returns what was done.
+
+    Args:
+        guest: The guest.
+        token: The runner's token, as the Vault has it.
+        concurrent: Jobs at once.
+        refresh: Makes the guest fetch its secrets from the Vault now. By itself it looks once a minute.
+        timeout_s: For how long to wait.
+        poll_s: Pause between looks.
 
     Raises:
         AdapterError: It was not registered in time, or the guest's unit failed.
     """
     if _registered(guest, token, concurrent):
-        if guest.unit(RUNNER_UNIT).get("ActiveState") == "active":
+        if guest.unit(RUNNER_UNIT).active:
             return []
         guest.say("starting the runner")
         guest.hypervisor.exec(guest.output.vmid, ["systemctl", "start", RUNNER_UNIT]).check(f"systemctl start {RUNNER_UNIT}")
@@ -228,12 +252,11 @@ def ensure_registered(
     setting = f's/^LAB_RUNNER_CONCURRENT=.*/LAB_RUNNER_CONCURRENT="{concurrent}"/'
     hypervisor.exec(vmid, ["sed", "-i", setting, RUNNER_ENVIRONMENT]).check(f"edit {RUNNER_ENVIRONMENT}")
     if hypervisor.file_read(vmid, RUNNER_TOKEN_FILE, missing_ok=True) != token.reveal().encode():
-        # The guest's agent would fetch it from the Vault within a minute; the very same content leaves it nothing to do.
-        hypervisor.file_write(vmid, RUNNER_TOKEN_FILE, token, mode=0o600)
+        refresh()
     hypervisor.exec(vmid, ["systemctl", "start", "--no-block", REGISTER_UNIT])
     limit = monotonic() + timeout_s
     with guest.waiting():
-        while not _registered(guest, token, concurrent) or guest.unit(REGISTER_UNIT).get("ActiveState") == "activating":
+        while not _registered(guest, token, concurrent) or guest.unit(REGISTER_UNIT).state == "activating":
             guest.require_not_failed(REGISTER_UNIT)
             if monotonic() > limit:
                 raise AdapterError(
