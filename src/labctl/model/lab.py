@@ -375,7 +375,7 @@ class Lab(Settings):
         Raises:
             ValueError: A guest's address does not fit.
         """
-        if self.target.sandbox is None or self.target.sandbox.guests == kind:
+        if self.target.sandbox is None:
             return self
         sandbox = self.target.sandbox.model_copy(update={"guests": kind})
         lab = self.model_copy(
