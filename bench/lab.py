@@ -22,7 +22,7 @@ def measure_lab(runs: int) -> Samples:
     samples = Samples()
     with tempfile.TemporaryDirectory(prefix="labctl-bench-") as folder:
         lab = Path(folder)
-        (lab / "lab.yaml").write_text(f"name: bench\ntarget: {{sandbox: {{network: {NETWORK}}}}}\n")
+        (lab / "lab.yaml").write_text(f"name: bench\ntarget: {{sandbox: {{guests: appliance, network: {NETWORK}}}}}\n")
         os.environ.setdefault("LABCTL_MIRROR", str(ROOT / ".cache" / "labctl" / "mirror"))
         try:
             _labctl(lab, "mirror")

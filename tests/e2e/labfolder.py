@@ -44,7 +44,7 @@ class LabFolder:
 
     def write(self, text: str) -> None:
         """Writes lab.yaml; `text` follows name and target."""
-        head = f"name: e2e\ntarget: {{sandbox: {{network: {self.network}}}}}\n"
+        head = f"name: e2e\ntarget: {{sandbox: {{guests: appliance, network: {self.network}}}}}\n"
         (self.path / "lab.yaml").write_text(head + textwrap.dedent(text))
 
     def run(self, *args: str, timeout_s: float = 180, **env: str) -> Result:

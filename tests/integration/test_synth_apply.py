@@ -33,7 +33,7 @@ REPOSITORY = Path(__file__).parents[2]
 NETWORK = "127.86.91.0/24"
 LAB = f"""
 name: applied
-target: {{sandbox: {{network: {NETWORK}}}}}
+target: {{sandbox: {{guests: appliance, network: {NETWORK}}}}}
 """
 GPU = """
 platform:

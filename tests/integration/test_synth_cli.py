@@ -64,7 +64,7 @@ def test_a_fault_in_the_lab_is_one_sentence(checkout: Path) -> None:
     ended = run_app(checkout, LABCTL_LAB="nowhere.yaml")
     assert ended.returncode == 1
     assert ended.stderr == "nowhere.yaml: cannot be read: No such file or directory\nLABCTL_LAB names the lab file.\n"
-    (checkout / "lab.yaml").write_text("name: x\ntarget: {sandbox: {}}\nfondation: {}\n")
+    (checkout / "lab.yaml").write_text("name: x\ntarget: {sandbox: {guests: appliance}}\nfondation: {}\n")
     ended = run_app(checkout)
     assert ended.returncode == 1
     assert ended.stderr.startswith("lab.yaml:3: unknown key 'fondation'\n")

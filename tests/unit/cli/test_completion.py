@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-LAB = "name: shell\ntarget: {sandbox: {}}\n"
+LAB = "name: shell\ntarget: {sandbox: {guests: appliance}}\n"
 
 
 def offered(folder: Path, line: str) -> list[str]:

@@ -12,7 +12,7 @@ from labctl.cli import main
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "lab.yaml").write_text("name: datalab\ntarget: {sandbox: {}}\n")
+    (tmp_path / "lab.yaml").write_text("name: datalab\ntarget: {sandbox: {guests: appliance}}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LABCTL_LAB", raising=False)
     root = tmp_path / ".labctl" / "datalab"

@@ -26,7 +26,7 @@ def run(*args: str) -> int:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "lab.yaml").write_text("name: datalab\ntarget: {sandbox: {}}\n")
+    (tmp_path / "lab.yaml").write_text("name: datalab\ntarget: {sandbox: {guests: appliance}}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LABCTL_LAB", raising=False)
     paths = open_lab().paths

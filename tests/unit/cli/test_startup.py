@@ -45,10 +45,10 @@ def test_a_project_that_is_no_lab_loads_nothing_of_a_lab(tmp_path: Path, command
 
 
 def test_the_list_of_runs_needs_no_client(tmp_path: Path) -> None:
-    (tmp_path / "lab.yaml").write_text("name: quiet\ntarget: {sandbox: {}}\n")
+    (tmp_path / "lab.yaml").write_text("name: quiet\ntarget: {sandbox: {guests: appliance}}\n")
     assert loaded(tmp_path, "runs") & HEAVY <= {"pydantic", "ruamel.yaml"}
 
 
 def test_the_status_of_a_lab_that_is_not_up_needs_no_client(tmp_path: Path) -> None:
-    (tmp_path / "lab.yaml").write_text("name: quiet\ntarget: {sandbox: {}}\n")
+    (tmp_path / "lab.yaml").write_text("name: quiet\ntarget: {sandbox: {guests: appliance}}\n")
     assert loaded(tmp_path, "status") & HEAVY <= {"pydantic", "ruamel.yaml"}

@@ -86,7 +86,7 @@ def test_with_json_an_error_is_an_event_too(command: str, capsys: pytest.Capture
 def test_without_a_terminal_and_without_yes_nothing_is_begun(
     command: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (elsewhere / "lab.yaml").write_text("name: untouched\ntarget: {sandbox: {}}\n")
+    (elsewhere / "lab.yaml").write_text("name: untouched\ntarget: {sandbox: {guests: appliance}}\n")
     assert run(command) == 1
     assert "Add --yes" in capsys.readouterr().err
     assert [path.name for path in elsewhere.iterdir()] == ["lab.yaml"]

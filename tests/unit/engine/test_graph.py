@@ -19,7 +19,7 @@ NODES = (Node("a", "", (), "deployed"), Node("b", "", ("a",), "unknown"))
 
 @pytest.fixture
 def lab(tmp_path: Path) -> OpenLab:
-    (tmp_path / "lab.yaml").write_text("name: lab\ntarget: {sandbox: {}}\n")
+    (tmp_path / "lab.yaml").write_text("name: lab\ntarget: {sandbox: {guests: appliance}}\n")
     return open_lab(tmp_path / "lab.yaml")
 
 

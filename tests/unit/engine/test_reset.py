@@ -10,7 +10,7 @@ from labctl.engine.status import read_status
 
 
 def test_after_a_reset_the_lab_is_one_that_is_not_up(tmp_path: Path) -> None:
-    (tmp_path / "lab.yaml").write_text("name: lab\ntarget: {sandbox: {}}\n")
+    (tmp_path / "lab.yaml").write_text("name: lab\ntarget: {sandbox: {guests: appliance}}\n")
     found = open_lab(tmp_path / "lab.yaml")
     found.paths.create()
     (found.paths.stacks / "foundation").mkdir()

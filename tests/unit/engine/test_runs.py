@@ -22,7 +22,7 @@ from labctl.model.report import RunReport
 
 @pytest.fixture
 def lab(tmp_path: Path) -> OpenLab:
-    (tmp_path / "lab.yaml").write_text("name: lab\ntarget: {sandbox: {}}\n")
+    (tmp_path / "lab.yaml").write_text("name: lab\ntarget: {sandbox: {guests: appliance}}\n")
     found = open_lab(tmp_path / "lab.yaml")
     found.paths.create()
     return found

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,9 @@ class FakeRuntime:
             raise AgentError("no such program")
         return {"asked": command}
 
-    def services(self, vmid: int) -> dict[str, str]:
+    async def open(self, ended: Callable[[int], None]) -> None: ...
+
+    async def services(self, vmid: int) -> dict[str, str]:
         return {}
 
     async def close(self) -> None: ...
