@@ -231,9 +231,10 @@ def guest(bench: Bench) -> Bench:
 def test_it_boots_with_the_uploaded_user_data(guest: Bench) -> None:
     assert guest.run("cat", "/etc/from-user-data") == "first\n"
     assert guest.run("hostname", "-f").strip() == "small.lab.example"
-    assert guest.run("cat", "/var/lib/cloud/data/instance-id").strip() == guest.call(
-        "GET", f"qemu/{VMID}/cloudinit/dump", type="meta"
-    ).removeprefix("instance-id: ").strip()
+    assert (
+        guest.run("cat", "/var/lib/cloud/data/instance-id").strip()
+        == guest.call("GET", f"qemu/{VMID}/cloudinit/dump", type="meta").removeprefix("instance-id: ").strip()
+    )
     assert guest.call("GET", f"qemu/{VMID}/cloudinit/dump", type="user") == USER_DATA
     assert "small" in str(guest.container().logs())
     assert b"cloud-init" in guest.container().logs(), "the console is readable"
@@ -242,7 +243,9 @@ def test_it_boots_with_the_uploaded_user_data(guest: Bench) -> None:
 def test_the_address_that_the_agent_reports_is_the_one_that_answers(guest: Bench) -> None:
     with guest.client() as pve:
         (address,) = pve.addresses(VMID)
-        (card,) = [one for one in guest.call("GET", f"qemu/{VMID}/agent/network-get-interfaces")["result"] if one["name"] == "eth0"]
+        (card,) = [
+            one for one in guest.call("GET", f"qemu/{VMID}/agent/network-get-interfaces")["result"] if one["name"] == "eth0"
+        ]
         assert pve.os_info(VMID)["version-id"] == "13"
     assert (address, card["hardware-address"]) == ("198.18.193.51", "bc:24:11:00:03:01")
     with socket.create_connection((address, 22), timeout=5) as line:
