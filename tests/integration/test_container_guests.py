@@ -210,6 +210,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         info = start(home, CONFIG, say=print)
         yield Bench(home, info, relay, docker.DockerClient(f"unix://{FACTS.socket}"))
     finally:
+        print((home / "sandbox.log").read_text()[-6000:] if home.exists() else "")
         reset(home)
         relay.close()
         if kept is None:

@@ -86,7 +86,7 @@ def sandbox_status(found: OpenLab, named: Sequence[Path] = ()) -> dict[str, Any]
     config = sandbox_config(found.lab)
     info = supervisor.status(found.paths.sandbox)
     if info is None or not info.running:
-        return {"running": False, "pve": None, "vault": None, "s3": None, "guests": []}
+        return {"running": False, "runtime": config.guests, "pve": None, "vault": None, "s3": None, "guests": []}
     return {
         "running": True,
         "runtime": config.guests,

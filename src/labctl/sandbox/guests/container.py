@@ -51,12 +51,12 @@ DATA: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(slots=True)
 class _Running:
-    """A guest that runs."""
+    """A guest that runs. While it is being started or stopped, what the engine says of it counts for nothing."""
 
     spec: GuestSpec
     name: str
     agent: Agent
-    stopping: bool = False
+    changing: bool = True
 
 
 class ContainerRuntime:
@@ -143,11 +143,11 @@ class ContainerRuntime:
         guest = self._running.get(vmid)
         if guest is None:
             return
-        guest.stopping = True
+        guest.changing = True
         try:
             await _thread(self._engine.stop, guest.name, grace_s)
         except EngineError as error:
-            guest.stopping = False
+            guest.changing = False
             raise GuestError(f"{error}") from error
         self._running.pop(vmid, None)
         say(f"sandbox: container {guest.name} stopped")
@@ -245,6 +245,11 @@ class ContainerRuntime:
             if found.address != machine.address:
                 await _thread(self._engine.move, guest.name, machine.network, machine.address, machine.aliases)
         await _thread(self._engine.start, guest.name)
+        guest.changing = False
+        after = await _thread(self._engine.find, guest.name)
+        if after is None or not (after.running or after.exit_code == REBOOTED):
+            console = await _thread(self._engine.console, guest.name, 5) if after else ""
+            raise GuestError(f"container {guest.name} ended at once. {console.strip()}")
         self._names[spec.vmid] = dict.fromkeys((spec.name, spec.fqdn), spec.address)
         say(f"sandbox: guest {spec.name} boots as container {guest.name}, {spec.address}, instance {spec.instance_id[:12]}")
 
@@ -279,7 +284,7 @@ class ContainerRuntime:
 
     def _on_death(self, died: Died) -> None:
         guest = self._running.get(died.vmid)
-        if guest is None or guest.stopping:
+        if guest is None or guest.changing:
             return
         if died.exit_code == REBOOTED:
             self._spawn(self._again(guest))
@@ -298,7 +303,7 @@ class ContainerRuntime:
 
     async def _look(self) -> None:
         """What ended while nobody watched."""
-        for guest in list(self._running.values()):
+        for guest in [one for one in self._running.values() if not one.changing]:
             with contextlib.suppress(EngineError):
                 found = await _thread(self._engine.find, guest.name)
                 if self._running.get(guest.spec.vmid) is guest and (found is None or (not found.running and found.exit_code)):
