@@ -170,8 +170,8 @@ def test_the_engine_is_reached_over_ssh_only(booted: Booted) -> None:
 
 
 KEPT = {
-    # gitlab-runner keeps its own token there: that is where it reads it.
-    "gitlab": {"/etc/gitlab-runner/config.toml"},
+    # GitLab knows no other way than its own files, readable by root: the runner's token, the registry's key pair.
+    "gitlab": {"/etc/gitlab-runner/config.toml", "/var/opt/gitlab/registry/config.yml"},
 }
 
 

@@ -17,6 +17,7 @@ from labctl.engine.guestcall import CalledGuest, call_guest, known_guest
 from labctl.engine.hostkeys import learn_host_key, read_known_hosts
 from labctl.engine.identity import SSH_KEY, identities, read_ssh_key
 from labctl.engine.lab import OpenLab
+from labctl.engine.paths import private_files
 from labctl.engine.session import local_state
 from labctl.engine.status import lab_session
 from labctl.model.catalogue import PLATFORM_SSH
@@ -89,7 +90,7 @@ def _quoted(path: Path) -> str:
 
 def _require_host_key(found: OpenLab, guest: CalledGuest, address: str) -> None:
     """The key that the guest has now, where its agent answers; else the one that was taken down."""
-    with suppress(LabError):
+    with suppress(LabError), private_files():
         learn_host_key(guest.hypervisor, found.paths, guest.spec, guest.output(address))
     if known(read_known_hosts(found.paths), guest.spec.name) is None:
         raise UserError(

@@ -14,7 +14,7 @@ _UNREACHABLE = re.compile(
     r"(?i)connection refused|no such host|i/o timeout|no route to host|network is unreachable|deadline exceeded"
 )
 _TLS = re.compile(r"(?i)x509: |tls: ")
-_REFUSED = re.compile(r"(?i)unauthorized by CIDR restrictions|invalid (role or )?secret id|permission denied")
+_REFUSED = re.compile(r"(?i)unauthorized by CIDR restrictions|invalid (role or )?secret id|code: 403")
 _EMPTY = re.compile(r"secret ID file empty|no known secret ID")
 
 

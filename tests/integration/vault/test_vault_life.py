@@ -51,7 +51,7 @@ def test_up_again_restarted_sealed_and_unsealed(bench: Any) -> None:
     assert_finished(bench, first)
     values = bench.values(first)
     assert "root token revoked" in first.changes
-    assert first.seeded.awaited == ("gitlab/runner",)
+    assert first.seeded.awaited == ("gitlab/runner", "platform/ssh")
 
     again = bench.ensure()
     assert again.changes == ()

@@ -37,6 +37,31 @@ def test_shellcheck(guest: Guest, tool: Callable[[str, str], str]) -> None:
         subprocess.run([shellcheck, "--exclude=SC1090,SC1091", "-"], input=text, text=True, check=True)
 
 
+class TestWaitIdentity:
+    def test_it_waits_until_the_agent_has_made_every_file(self, guest: Guest) -> None:
+        guest.write("run/lab/identity.json", "{}")
+        late = threading.Timer(0.4, lambda: guest.write("run/lab/runner.token", ""))
+        late.start()
+        done = guest.run(
+            "wait-identity", f"{guest.root}/run/lab/identity.json", f"{guest.root}/run/lab/runner.token", MAINPID=str(os.getpid())
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (guest.root / "run/lab/runner.token").exists()
+
+    def test_it_fails_as_soon_as_the_agent_has_ended(self, guest: Guest) -> None:
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        done = guest.run("wait-identity", f"{guest.root}/run/lab/gitlab.json", MAINPID=str(ended.pid))
+        assert done.returncode == 1
+        assert "the agent has ended" in done.stderr
+
+    def test_files_of_an_agent_that_has_ended_are_not_enough(self, guest: Guest) -> None:
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        guest.write("run/lab/gitlab.json", "{}")
+        assert guest.run("wait-identity", f"{guest.root}/run/lab/gitlab.json", MAINPID=str(ended.pid)).returncode != 0
+
+
 ARMOURED = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDME\n-----END PGP PUBLIC KEY BLOCK-----\n"
 
 

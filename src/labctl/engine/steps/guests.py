@@ -34,6 +34,7 @@ def patience(lab: Lab) -> Patience:
 
 
 _SLICE_S = 0.2
+_LINE_EVERY_S = 30.0
 
 
 class ComingUp:
@@ -49,13 +50,14 @@ class ComingUp:
     def __init__(self, run: LabRun, layer: str, name: str, output: GuestOutput) -> None:
         self._run, self._layer, self._name, self._output = run, layer, name, output
         limits = patience(run.lab)
+        self._told = time.monotonic()
         self._agent_s = limits.agent_s
         self._boot = FirstBoot(
             run.hypervisor,
             name,
             output.vmid,
             limits.boot_s,
-            progress=lambda text: run.say(text, layer, kind="progress"),
+            progress=self._progress,
             warn=lambda text: run.say(text, layer, kind="warning"),
             pause=self._pause,
         )
@@ -81,7 +83,7 @@ class ComingUp:
         run, layer = self._run, self._layer
         run.say(f"waiting for the agent of guest {self._name}", layer, kind="progress")
         with self.waiting():
-            run.hypervisor.agent_wait(self._output.vmid, self._agent_s, lambda text: run.say(text, layer, kind="progress"))
+            run.hypervisor.agent_wait(self._output.vmid, self._agent_s, lambda text: run.say(text, layer, kind="step"))
 
     def wait_for_boot(self) -> None:
         """Waits until cloud-init is done.
@@ -106,6 +108,13 @@ class ComingUp:
             )
         elif learned.changed:
             self._run.say(f"took down the SSH host key of guest {self._name}", self._layer, kind="step")
+
+    def _progress(self, text: str) -> None:
+        """For the live view each time; a line that stays, for logs, now and then."""
+        stays = time.monotonic() - self._told >= _LINE_EVERY_S
+        if stays:
+            self._told = time.monotonic()
+        self._run.say(text, self._layer, kind="step" if stays else "progress")
 
     def _pause(self, seconds: float) -> None:
         """In slices: on another thread than the main one, a signal cuts nothing off."""
