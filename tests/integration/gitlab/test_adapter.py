@@ -295,7 +295,7 @@ class TestRegistration:
         fake = FakeGuest()
         fake.registers = False
         fake.units[steps.REGISTER_UNIT] = "failed"
-        with pytest.raises(AdapterError, match="lab-runner-register.service failed") as found:
+        with pytest.raises(AdapterError, match=r"lab-runner-register.service failed") as found:
             self.registered(fake, poll_s=0.01)
         assert "why it failed" in found.value.hint
         assert "journalctl -u lab-runner-register.service" in found.value.hint
