@@ -102,7 +102,7 @@ def _endpoints(run: Run) -> tuple[Sequence[Endpoint], bool]:
     from labctl.engine.status import endpoints
 
     assert isinstance(run, LabRun)
-    return endpoints(run), run.lab.target.sandbox is not None and not run.lab.boots
+    return endpoints(run), run.lab.target.sandbox is not None
 
 
 def _show(report: Report, found: Sequence[Endpoint], what: str, *, on_sandbox: bool) -> None:
