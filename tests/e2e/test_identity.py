@@ -49,6 +49,7 @@ def test_each_guest_has_what_it_may_read_and_nothing_else(deployed: LabFolder) -
     gitlab = json.loads((memory(deployed, 201) / "gitlab.json").read_text())
     assert gitlab == {
         "root_password": secret(deployed, "gitlab/root")["password"],
+        "api_token": secret(deployed, "gitlab/root")["api_token"],
         "s3_access_key": store["access_key"],
         "s3_secret_key": store["secret_key"],
     }

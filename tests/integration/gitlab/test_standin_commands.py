@@ -107,6 +107,17 @@ class TestReconfigure:
         assert done.returncode == 1
         assert "Errno::ENOENT" in done.stderr
 
+    def test_lost_keys_are_made_anew_and_what_they_sealed_is_lost(self, standin: Standin) -> None:
+        project = standin.client().projects.create({"name": "kept"})
+        project.variables.create({"key": "A", "value": "value"})
+        standin.stop()
+        (standin.root / "etc/gitlab/gitlab-secrets.json").unlink()
+        assert standin.run("ctl", "reconfigure").returncode == 0
+        standin.start()
+        standin.client().auth()
+        with pytest.raises(gitlab.GitlabHttpError, match="500"):
+            standin.client().http_get(f"/projects/{project.id}/variables")
+
     def test_a_later_root_password_counts_no_more(self, standin: Standin) -> None:
         state = json.loads(standin.read("/var/opt/gitlab/standin/state.json"))
         standin.write("/run/lab/gitlab.json", json.dumps({**SECRETS, "root_password": "another-password"}))

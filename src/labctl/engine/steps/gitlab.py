@@ -79,12 +79,14 @@ class GitlabGuest:
         """
         found = self.unit(name)
         if found.state == "failed":
-            words = ["journalctl", "--unit", name, "--lines", "5", "--no-pager", "--output", "cat"]
-            lines = self.hypervisor.exec(self.output.vmid, words).out.strip()
+            # What the unit's own processes said, without systemd's words about them.
+            words = ["journalctl", f"_SYSTEMD_UNIT={name}", "--lines", "5", "--no-pager", "--output", "cat"]
+            lines = self.hypervisor.exec(self.output.vmid, words).out.strip().splitlines()
+            said = "".join(f"  {line[:160]}\n" for line in lines)
             raise AdapterError(
-                f"{name} failed: {lines or 'its log is empty'}",
+                f"{name} failed",
                 where=f"guest {self.guest.name}",
-                hint=f"Look at `journalctl -u {name}` there, mend it, then run `labctl up` again: it starts the unit anew.",
+                hint=f"{said}Look at `journalctl -u {name}` there, mend it, then run `labctl up` again: it starts the unit anew.",
             )
         return found
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,9 @@ def _reconfigure(_rest: Sequence[str]) -> int:
         lines += _apply(effective)
     except Failed as error:
         lines.append(f"FATAL: {error}")
+        raise
+    except Exception:
+        lines.append(traceback.format_exc())
         raise
     finally:
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")

@@ -83,12 +83,22 @@ class State:
     def seal(self, value: str) -> str:
         """A value that must be read again, as it lies on disk: encrypted with the key of gitlab-secrets.json."""
         nonce = secrets.token_bytes(16)
-        return base64.b64encode(nonce + self._xor(nonce, value.encode())).decode()
+        return base64.b64encode(nonce + self._mark(nonce, value) + self._xor(nonce, value.encode())).decode()
 
     def unseal(self, sealed: str) -> str:
-        """The value again."""
+        """The value again.
+
+        Raises:
+            ValueError: It was sealed with another key.
+        """
         raw = base64.b64decode(sealed)
-        return self._xor(raw[:16], raw[16:]).decode()
+        value = self._xor(raw[:16], raw[32:]).decode(errors="replace")
+        if not hmac.compare_digest(raw[16:32], self._mark(raw[:16], value)):
+            raise ValueError("sealed with another key")
+        return value
+
+    def _mark(self, nonce: bytes, value: str) -> bytes:
+        return hmac.digest(self._key, b"mark" + nonce + value.encode(), "sha256")[:16]
 
     def _xor(self, nonce: bytes, content: bytes) -> bytes:
         blocks = (hmac.digest(self._key, nonce + n.to_bytes(8, "big"), "sha256") for n in range(len(content) // 32 + 1))
@@ -97,9 +107,11 @@ class State:
 
 def seed(root_password: str) -> None:
     """Makes the database where there is none: user `root` with this password, which later changes of gitlab.rb do not touch."""
+    # As in GitLab, a key that was lost is made anew, and what was sealed with the old one cannot be read any more.
+    key = db_key()
     if places.at(places.STATE).exists():
         return
-    state = State({"ids": {}, "settings": dict(SETTINGS), "tables": {}}, db_key())
+    state = State({"ids": {}, "settings": dict(SETTINGS), "tables": {}}, key)
     with state.changing():
         state.insert(
             "users",
