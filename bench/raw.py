@@ -1,21 +1,26 @@
-"""The raw loop: `terraform plan` in each folder in turn, with the environment that is there. Prints the seconds."""
+"""The raw loop: `terraform plan` in each folder in turn, in the environment that is there. Prints wall and processor seconds."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
+
+from bench.samples import CPU, Samples
 
 
 def main() -> None:
     """Plans each folder named on the command line; a plan that fails ends it."""
-    began = time.perf_counter()
-    for folder in sys.argv[1:]:
+    samples = Samples()
+    samples.time("plans", lambda: _plan(sys.argv[1:]))
+    print(f"{samples.median('plans'):.3f} {samples.median(f'{CPU}plans'):.3f}")
+
+
+def _plan(folders: list[str]) -> None:
+    for folder in folders:
         command = ["terraform", f"-chdir={folder}", "plan", "-input=false", "-no-color", "-detailed-exitcode"]
         done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
         if done.returncode != 0:
             sys.exit(f"terraform plan in {folder} ended with {done.returncode}: the lab is not as described")
-    print(f"{time.perf_counter() - began:.3f}")
 
 
 if __name__ == "__main__":

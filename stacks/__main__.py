@@ -19,7 +19,7 @@ from stacks import App, build
 
 
 def read_context(environment: dict[str, str]) -> StackContext:
-    """The lab that the environment names, with the authority that labctl made for it, if it did.
+    """The lab that the environment names, with the authority and the SSH key that labctl made for it, if it did.
 
     Raises:
         UserError: The lab file cannot be read or does not describe a lab.
@@ -32,13 +32,14 @@ def read_context(environment: dict[str, str]) -> StackContext:
     lab = parse_lab(text, str(path))
     home = path.absolute().parent / ".labctl" / lab.name
     lab = _decided(lab, home / "sandbox" / "config.json")
-    authority = home / "keys" / "authority.crt"
+    authority, ssh_key = home / "keys" / "authority.crt", home / "keys" / "ssh.pub"
     return StackContext(
         lab=lab,
         authority_pem=authority.read_text(encoding="utf-8") if authority.is_file() else "",
         state_dir=home / "state",
         outdir=Path(environment.get("CDKTF_OUTDIR") or "cdktf.out").absolute(),
         prevent_destroy=True,
+        own_ssh_key=ssh_key.read_text(encoding="utf-8").strip() if ssh_key.is_file() else "",
     )
 
 

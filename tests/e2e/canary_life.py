@@ -157,13 +157,17 @@ class Tour:
         return [(f"the output of {name}", (result.out + result.err).encode()) for name, result in self.said.items()]
 
 
+def _canary(name: str, value: str) -> Canary:
+    return Canary.of_private_key(name, value.encode()) if "PRIVATE KEY" in value else Canary.of_text(name, value)
+
+
 def collect(lab: LabFolder, root: RootToken) -> tuple[Canary, ...]:
     """Every secret value of the lab that is up, and those of its emulated hypervisor."""
     opened, found = open_lab(lab.path / "lab.yaml"), []
     for entry in list_secrets(opened):
         if entry["version"]:
             held = get_secret(opened, entry["path"]).data
-            found += [Canary.of_text(f"secret {entry['path']}#{name}", value.reveal()) for name, value in held.items()]
+            found += [_canary(f"secret {entry['path']}#{name}", value.reveal()) for name, value in held.items()]
     assert root.value is not None, "the root token was never seen in the key file"
     found.append(Canary.of_text("root token", root.value.reveal()))
     found += [Canary.of_text("unseal key", key.reveal()) for key in keys_of(lab, "vault")["unseal_keys"]]

@@ -75,7 +75,7 @@ MOMENTS = {
         *_HEAD,
         *moments(
             "",
-            (1.5, "^stage .* preparing the lab's authority"),
+            (1.5, "^stage .* preparing the lab's keys"),
             (0.05, "^stage .* checking the target"),
             (0.8, "^stack platform planning"),
             (0.1, "^stage .* planning"),

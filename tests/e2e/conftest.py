@@ -22,14 +22,14 @@ NETWORKS = count(os.getpid() * 16)
 
 
 @pytest.fixture(scope="session")
-def make_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], LabFolder]]:
+def make_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LabFolder]]:
     """Makes labs, each on a loopback network of its own; their sandboxes are reset at the end."""
     made: list[LabFolder] = []
 
-    def make() -> LabFolder:
+    def make(guests: str = "appliance") -> LabFolder:
         number = next(NETWORKS)
         network = f"127.{100 + number // 256 % 150}.{number % 256}.0/24"
-        lab = LabFolder(tmp_path_factory.mktemp("lab"), network)
+        lab = LabFolder(tmp_path_factory.mktemp("lab"), network, guests, f"198.19.{number % 256}.0/24")
         (lab.path / "home").mkdir()
         lab.write("")
         made.append(lab)

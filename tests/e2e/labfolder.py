@@ -41,19 +41,22 @@ class LabFolder:
 
     path: Path
     network: str
+    guests: str = "appliance"
+    guest_network: str = "198.18.86.0/24"
 
     def write(self, text: str) -> None:
         """Writes lab.yaml; `text` follows name and target."""
-        head = f"name: e2e\ntarget: {{sandbox: {{guests: appliance, network: {self.network}}}}}\n"
+        sandbox = f"guests: {self.guests}, network: {self.network}, guest_network: {self.guest_network}"
+        head = f"name: e2e\ntarget: {{sandbox: {{{sandbox}}}}}\n"
         (self.path / "lab.yaml").write_text(head + textwrap.dedent(text))
 
-    def run(self, *args: str, timeout_s: float = 180, **env: str) -> Result:
+    def run(self, *args: str, timeout_s: float = 180, stdin: str = "", **env: str) -> Result:
         """Runs labctl in the folder, without a terminal."""
         done = subprocess.run(
             [str(LABCTL), *args],
             cwd=self.path,
             env=self.environment(**env),
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -67,9 +70,9 @@ class LabFolder:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         return kept | {"LABCTL_MIRROR": str(ROOT / ".cache" / "labctl" / "mirror"), "HOME": str(self.path / "home")} | more
 
-    def ok(self, *args: str, timeout_s: float = 180) -> Result:
+    def ok(self, *args: str, timeout_s: float = 180, stdin: str = "") -> Result:
         """As `run`, and it must succeed."""
-        result = self.run(*args, timeout_s=timeout_s)
+        result = self.run(*args, timeout_s=timeout_s, stdin=stdin)
         assert result.code == 0, f"labctl {' '.join(args)}: exit {result.code}\n{result.out[-3000:]}\n{result.err[-3000:]}"
         return result
 

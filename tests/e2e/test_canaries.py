@@ -63,6 +63,8 @@ def tour(make_lab: Callable[[], LabFolder]) -> Tour:
         trip.ok("output", "foundation", "--json")
         trip.ok("env", "--", "sh", "-c", 'test -n "$AWS_SECRET_ACCESS_KEY" && sleep 0.1')
         trip.run("secrets", "get", "gitlab/roof")
+        trip.ok("console", "gitlab")
+        trip.run("ssh", "gitlab", "--", "id")
         trip.found["the lab's folder, up"] = in_folder(lab, trip.search)
         trip.found["states"] = in_states(lab, trip.search)
         trip.ok("sandbox", "stop")
@@ -187,10 +189,11 @@ def test_a_value_planted_in_an_output_or_a_temporary_file_is_found(tour: Tour, p
 def test_the_search_knows_every_secret(tour: Tour) -> None:
     names = {canary.name for canary in tour.canaries}
     assert names >= {"secret gitlab/root#password", "secret store/terraform#secret_key", "secret store/root#access_key"}
+    assert "secret platform/ssh#private_key" in names
     assert names >= {"root token", "unseal key", "labctl's secret_id", "authority's key", "emulator's token"}
     # In memory, where they belong, the values are found: what is searched for is what is used.
     memory = {finding.canary for finding in tour.search.look_at_all(files_below(runtime_folder(tour.lab.work / "sandbox")))}
-    assert memory == {name for name in names if name.startswith("secret store/")}
+    assert memory == {name for name in names if name.startswith(("secret store/", "secret gitlab/"))}
 
 
 @pytest.mark.parametrize(
@@ -230,7 +233,8 @@ def test_terraform_is_not_made_to_log(tour: Tour) -> None:
 def test_the_recording_holds_the_run_without_its_secrets(tour: Tour) -> None:
     lines = [json.loads(line) for line in (tour.lab.work / "sandbox/recordings/life.jsonl").read_text().splitlines()]
     written = [line["arguments"] for line in lines if line["path"].endswith("/agent/file-write")]
-    assert {"/run/lab/s3.json"} <= {entry["file"] for entry in written}
+    handed = {"/run/lab/s3.json", "/run/lab/role-id", "/run/lab/secret-id.wrapped.new"}
+    assert handed <= {entry["file"] for entry in written}
     assert [entry["file"] for entry in written if entry["content"] != MASK] == []
 
 

@@ -530,6 +530,38 @@ def test_down_takes_what_a_killed_up_left(lab: LabFolder) -> None:
     assert api(lab).pools.get() == []
 
 
+def delete_outside(lab: LabFolder, vmid: int) -> None:
+    node = api(lab).nodes("pve")
+    for call in (node.qemu(vmid).status.stop.post, node.qemu(vmid).delete):
+        task = call()
+        while node.tasks(task).status.get()["status"] != "stopped":
+            time.sleep(0.05)
+
+
+def test_a_guest_that_was_deleted_outside_is_planned_and_made_again(lab: LabFolder) -> None:
+    lab.ok("up", "--yes")
+    delete_outside(lab, 202)
+    for _ in range(2):  # a plan changes nothing
+        planned = lab.run("plan", "--json", "--detailed-exitcode")
+        assert planned.code == 2, planned.err
+        stacks = {stack["name"]: (stack["add"], stack["destroy"]) for stack in planned.last_json["stacks"]}
+        assert stacks == {"foundation": (0, 0), "platform": (3, 0)}
+    done = lab.ok("up", "--yes")
+    assert "guest 202 is no longer there" in done.err
+    clean(lab)
+    assert guests(lab) == ALL
+
+
+def test_down_goes_on_where_the_vault_is_gone_and_nothing_stands_on_it(lab: LabFolder) -> None:
+    """So a `down` leaves it that is killed in foundation: the states in the bucket cannot be read any more."""
+    lab.ok("up", "--yes")
+    lab.ok("down", "--yes", "--layer", "platform", "--allow-destroy", "gitlab,docker")
+    delete_outside(lab, 102)
+    assert guests(lab) == ALL[:1]
+    lab.down()
+    assert guests(lab) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_apply_keeps_its_state(lab: LabFolder, number: signal.Signals) -> None:
     with half_made(lab, 102, delay_s=4) as run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,24 @@ def test_output_and_render(deployed: LabFolder) -> None:
 def test_doctor_finds_nothing_wrong(deployed: LabFolder) -> None:
     checks = [json.loads(line) for line in deployed.ok("doctor", "--json").out.splitlines()]
     assert [c for c in checks if c["verdict"] == "fail"] == []
-    assert {"engine", "provider", "vault", "vmid.201"} <= {c["id"] for c in checks}
+    looked_at = {c["id"] for c in checks}
+    assert {"engine", "provider", "vault", "store", "authority", "clock", "vmid.201", "guest.vault", "guest.gitlab"} <= looked_at
+
+
+def test_doctor_names_what_is_broken_with_what_mends_it(lab: LabFolder) -> None:
+    lab.ok("up", "--yes", "--layer", "foundation")
+    guest = hypervisor(lab).nodes("pve").qemu(101)
+    guest.status.stop.post()
+    while guest.status.current.get()["status"] != "stopped":
+        time.sleep(0.1)
+    done = lab.run("doctor", "--json")
+    assert done.code == 1
+    failed = {c["id"]: c for c in map(json.loads, done.out.splitlines()) if c["verdict"] == "fail"}
+    assert set(failed) == {"guest.store", "store"}
+    assert failed["guest.store"]["detail"] == "is stopped"
+    assert "labctl up" in failed["guest.store"]["remedy"]
+    lab.ok("up", "--yes", "--layer", "foundation")
+    assert lab.run("doctor").code == 0
 
 
 def test_stop_and_start_keeps_everything(deployed: LabFolder) -> None:

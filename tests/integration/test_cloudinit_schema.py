@@ -77,7 +77,7 @@ def test_it_is_a_cloud_init_that_refuses_unknown_keys(cloud_init: list[str]) -> 
 
 
 def test_there_is_a_document_for_every_variant() -> None:
-    assert len(DOCUMENTS) == 6
+    assert len(DOCUMENTS) == 8
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)

@@ -28,6 +28,8 @@ COMMANDS = {
     "output": "Print a layer's outputs.",
     "graph": "Draw the stacks, what each needs, and whether it is deployed.",
     "runs": "List the runs that are kept, or show one.",
+    "ssh": "Get into a guest, or run a command there.",
+    "console": "Show what a guest said since its start.",
     "render": "Print a guest's cloud-init.",
     "untaint": "Keep a guest that Terraform would destroy and make anew.",
     "unlock": "Show the lock on a stack's state, or break it.",

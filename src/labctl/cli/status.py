@@ -49,10 +49,19 @@ def status_lines(found: LabStatus, columns: int) -> list[str]:
     return [cut(line, columns) for line in lines]
 
 
+def services(guest: dict[str, Any]) -> str:
+    """The guest's services in a few words: those that are not up by name."""
+    states: dict[str, str] = guest.get("services", {})
+    if not states:
+        return "unknown" if guest["agent"] != "running" else "none"
+    down = [f"{name.removesuffix('.service')} {state}" for name, state in states.items() if state != "active"]
+    return ", ".join(down) if down else f"{len(states)} up"
+
+
 def _guest_lines(guests: list[dict[str, Any]]) -> list[str]:
     if not guests:
         return []
-    rows = [("GUEST", "VMID", "ADDRESS", "AGENT", "CLOUD-INIT")]
-    rows += [(g["name"], str(g["vmid"]), str(g["address"]), g["agent"], g["cloud_init"]) for g in guests]
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    rows = [("GUEST", "VMID", "ADDRESS", "AGENT", "CLOUD-INIT", "SERVICES")]
+    rows += [(g["name"], str(g["vmid"]), str(g["address"]), g["agent"], g["cloud_init"], services(g)) for g in guests]
+    widths = [max(len(row[i]) for row in rows) for i in range(6)]
     return [("  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))).rstrip() for row in rows]

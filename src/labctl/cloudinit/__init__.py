@@ -7,8 +7,9 @@ languages are templates under `layers/`, filled with values quoted for their lan
 Pure: no clock, no network, no random value, no secret. The same request gives the same text.
 """
 
-from labctl.cloudinit.gitlab import GITLAB_SECRETS_FILE, GITLAB_SECRETS_KEYS, RUNNER_TOKEN_FILE
+from labctl.cloudinit.gitlab import GITLAB_SECRETS_KEYS
 from labctl.cloudinit.request import TOKEN, UserDataRequest
 from labctl.cloudinit.userdata import user_data
+from labctl.model.guestfiles import GITLAB_SECRETS_FILE, RUNNER_TOKEN_FILE
 
 __all__ = ["GITLAB_SECRETS_FILE", "GITLAB_SECRETS_KEYS", "RUNNER_TOKEN_FILE", "TOKEN", "UserDataRequest", "user_data"]

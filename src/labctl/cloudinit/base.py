@@ -6,7 +6,7 @@ from labctl.cloudinit.layerfiles import layer_text
 from labctl.cloudinit.part import Account, Command, GuestFile, Part
 from labctl.cloudinit.quoting import environment
 from labctl.cloudinit.request import UserDataRequest
-from labctl.model.guestfiles import CA_FILE, RUN_DIR
+from labctl.model.guestfiles import CA_FILE, OPS, RUN_DIR
 
 SCRIPTS = "/usr/local/lib/lab"
 """Where a guest keeps the lab's own scripts."""
@@ -39,7 +39,7 @@ def base_part(request: UserDataRequest) -> Part:
             "ssh_genkeytypes": ("ed25519",),
             "package_update": True,
         },
-        accounts=(Account("ops", ssh_keys=request.ssh_keys, sudo="ALL=(ALL) NOPASSWD:ALL"),),
+        accounts=(Account(OPS, ssh_keys=request.ssh_keys, sudo="ALL=(ALL) NOPASSWD:ALL"),),
         packages=("qemu-guest-agent", "ca-certificates", "curl"),
         files=(
             GuestFile("/etc/ssh/sshd_config.d/10-lab.conf", layer_text("base/sshd.conf")),
@@ -57,17 +57,6 @@ def base_part(request: UserDataRequest) -> Part:
             ("update-ca-certificates",),
         ),
     )
-
-
-def identity_part(request: UserDataRequest) -> Part:
-    """Where the guest finds the Vault.
-
-    The guest's one-time identity is delivered under `/run/lab` through the guest agent, never from here.
-    """
-    if not request.vault_address:
-        return Part()
-    variables = {"VAULT_ADDR": request.vault_address, "VAULT_CACERT": CA_FILE}
-    return Part(files=(GuestFile(f"{ETC}/vault.env", environment_file(variables)),))
 
 
 def script(layer_path: str) -> GuestFile:

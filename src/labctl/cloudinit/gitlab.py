@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from labctl.cloudinit.base import ETC, SCRIPTS, UNITS, authority_file, environment_file, install, repository, script
-from labctl.cloudinit.layerfiles import layer_template, layer_text
+from labctl.cloudinit.layerfiles import layer_template
 from labctl.cloudinit.part import Command, GuestFile, Part
 from labctl.cloudinit.quoting import ruby
 from labctl.cloudinit.request import UserDataRequest
-from labctl.model.guestfiles import RUN_DIR
+from labctl.model.guestfiles import GITLAB_SECRETS_FILE, RUNNER_TOKEN_FILE
 
-GITLAB_SECRETS_FILE = f"{RUN_DIR}/gitlab.json"
-"""A JSON object with `GITLAB_SECRETS_KEYS`; GitLab is configured as soon as it arrives."""
-
-GITLAB_SECRETS_KEYS = ("root_password", "s3_access_key", "s3_secret_key")
-
-RUNNER_TOKEN_FILE = f"{RUN_DIR}/runner.token"
-"""The runner's authentication token, `glrt-…`; the runner is registered as soon as it arrives."""
+GITLAB_SECRETS_KEYS = ("root_password", "api_token", "s3_access_key", "s3_secret_key")
+"""The keys of the JSON object in `GITLAB_SECRETS_FILE`; GitLab is configured as soon as it arrives."""
 
 REGISTRY_BUCKET = "gitlab"
 
@@ -30,7 +25,7 @@ def gitlab_part(request: UserDataRequest) -> Part:
         files=(
             GuestFile("/etc/gitlab/gitlab.rb", _gitlab_rb(request), mode="0600"),
             *authority_file(request, "/etc/gitlab/trusted-certs/lab.crt"),
-            GuestFile(f"{SCRIPTS}/gitlab-settings.rb", layer_text("gitlab/gitlab-settings.rb")),
+            GuestFile(f"{SCRIPTS}/gitlab-settings.rb", _settings_rb()),
             script("base/add-repository"),
             script("gitlab/install-gitlab"),
             script("gitlab/configure-gitlab"),
@@ -63,6 +58,10 @@ def _gitlab_rb(request: UserDataRequest) -> str:
         region=ruby(request.s3_region),
         endpoint=ruby(request.s3_endpoint),
     )
+
+
+def _settings_rb() -> str:
+    return layer_template("gitlab/gitlab-settings.rb", secrets_file=ruby(GITLAB_SECRETS_FILE))
 
 
 def _repositories(base: str) -> tuple[Command, ...]:

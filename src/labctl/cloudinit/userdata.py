@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labctl.cloudinit.base import base_part, identity_part
+from labctl.cloudinit.base import base_part
 from labctl.cloudinit.docker import docker_engine, gpu_part, remote_access
 from labctl.cloudinit.document import render
 from labctl.cloudinit.gitlab import gitlab_part
+from labctl.cloudinit.identity import identity_part
 from labctl.cloudinit.part import Part, merge
 from labctl.cloudinit.request import UserDataRequest
 from labctl.cloudinit.store import store_part

@@ -137,6 +137,10 @@ class AppRun(Run):
         """As `Run.mend`."""
         free_dead_lock(self, stack)
 
+    def gone(self, stack: StackRun) -> frozenset[str]:
+        """As `Run.gone`: nobody here knows what a provider cannot read."""
+        return frozenset()
+
     def take_over(self, stack: StackRun) -> None:
         """As `Run.take_over`; what a killed provider left nobody here can know."""
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from labctl.engine.journal import journals
 from labctl.engine.labrun import LabRun
 from labctl.engine.recovery import recover
 from labctl.engine.run import StackRun
 from labctl.engine.stages import read_remote_states
 from labctl.engine.steps.foundation import foundation_steps
+from labctl.engine.steps.platform import platform_steps
 from labctl.engine.steps.vault import KEYS, OPERATOR_KEYS
-from labctl.model.contracts import Contract, FoundationContract, check_outputs
+from labctl.model.contracts import Contract, FoundationContract, PlatformContract, check_outputs
 from labctl.model.errors import LabError
+from labctl.model.leftovers import known_destroyed
 
 STORE_PATIENCE_S = 60.0
 
@@ -30,9 +35,12 @@ def finish(run: LabRun, stack: StackRun) -> list[str]:
         LabError: The contract is broken, or a step failed.
     """
     contract = check_contract(stack)
+    run.stack_stage(stack.name, "steps")
+    if isinstance(contract, PlatformContract):
+        with stack.timed("steps"):
+            return platform_steps(run, contract)
     if not isinstance(contract, FoundationContract):
         return []
-    run.stack_stage(stack.name, "steps")
     states_known = run.session is not None
     with stack.timed("steps"):
         changes = foundation_steps(run, contract)
@@ -45,6 +53,19 @@ def forget_vault(run: LabRun) -> None:
     """The Vault is gone with its guest. Its keys are kept aside: a backup of it may still need them."""
     run.keyring.retire((OPERATOR_KEYS, KEYS))
     run.session = None
+
+
+def all_gone(run: LabRun, stacks: Sequence[StackRun]) -> bool:
+    """Whether these stacks, whose states cannot be read, have nothing left: an earlier `down` was cut off after the Vault went.
+
+    The journal must say that each was destroyed, and the hypervisor must have no other guest of the lab than foundation's.
+    """
+    kept = list(journals(run.paths.runs, but=run.journal.run_id))
+    if not all(known_destroyed(kept, stack.name) for stack in stacks):
+        return False
+    own = run.stack("foundation").state.vmids
+    tags = {"labctl", run.lab.name}
+    return all(guest.vmid in own for guest in run.hypervisor.resources() if tags <= set(guest.tags))
 
 
 def revive(run: LabRun) -> None:

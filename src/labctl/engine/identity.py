@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from labctl.adapters.pki import Authority
 
 AUTHORITY = "authority"
+SSH_KEY = "ssh"
+"""The key file with labctl's own SSH key."""
+
 _USUAL = ("~/.config/labctl/identity.txt", "~/.ssh/id_ed25519", "~/.ssh/id_rsa")
 
 
@@ -85,7 +88,47 @@ def read_authority(keyring: Keyring, own: Sequence[Path]) -> Authority:
     from labctl.adapters.pki import Authority
 
     payload = keyring.read(AUTHORITY, own)
-    certificate, key = payload["certificate"], payload["key"]
-    assert not isinstance(certificate, tuple)
-    assert not isinstance(key, tuple)
-    return Authority(certificate.reveal(), key)
+    return Authority(_one(payload["certificate"]).reveal(), _one(payload["key"]))
+
+
+def ensure_ssh_key(lab: Lab, paths: LabPaths, keyring: Keyring, own: Sequence[Path]) -> bool:
+    """Makes labctl's own SSH key where there is none; says whether it did.
+
+    It is made before the Vault is, because guests `vault` and `store` are born with its public half. The Vault gets a copy once
+    it is up; the key file stays: a Vault that is sealed is when one wants to get into its guest.
+
+    Raises:
+        UserError: The public half is gone and no operator's key is at hand to restore it.
+    """
+    if paths.ssh_key.is_file():
+        return False
+    if keyring.exists(SSH_KEY):
+        public = _one(keyring.read(SSH_KEY, own)["public_key"]).reveal()
+    else:
+        from labctl.adapters.pki import create_ssh_key
+
+        made = create_ssh_key(f"labctl@{lab.name}")
+        keyring.write(SSH_KEY, {"public_key": Secret(made.public), "private_key": made.private}, recipients(lab, paths))
+        public = made.public
+    replace_file(paths.ssh_key, f"{public}\n")
+    return True
+
+
+def read_ssh_key(keyring: Keyring, own: Sequence[Path]) -> Secret:
+    """The private half, as OpenSSH takes it.
+
+    Raises:
+        UserError: No operator's key is at hand.
+        AdapterError: The key file is missing or damaged.
+    """
+    return _one(keyring.read(SSH_KEY, own)["private_key"])
+
+
+def public_ssh_key(paths: LabPaths) -> str:
+    """The public half on one line; "" before it is made."""
+    return paths.ssh_key.read_text().strip() if paths.ssh_key.is_file() else ""
+
+
+def _one(value: Secret | tuple[Secret, ...]) -> Secret:
+    assert not isinstance(value, tuple)
+    return value

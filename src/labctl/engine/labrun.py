@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from labctl.engine.run import Run, StackRun, Stage
 from labctl.model.errors import LabError
 from labctl.model.lab import Lab
 from labctl.model.preflight import Facts
-from labctl.model.state import StackState
+from labctl.model.state import StackState, without
 
 if TYPE_CHECKING:
     from labctl.adapters.proxmox import Proxmox
@@ -117,10 +118,18 @@ class LabRun(Run):
         return remote_state(self.session, self.paths, stack.name) if self.session is not None else stack.state
 
     def state_content(self, stack: StackRun) -> bytes | None:
-        """As `Run.state_content`."""
+        """As `Run.state_content`, without what is `gone`."""
         from labctl.engine.session import state_content
 
-        return state_content(self.session, self.paths, stack.name, stack.layer)
+        content = state_content(self.session, self.paths, stack.name, stack.layer)
+        gone = self.gone(stack) if content else frozenset()
+        return json.dumps(without(json.loads(content), gone)).encode() if content and gone else content
+
+    def gone(self, stack: StackRun) -> frozenset[str]:
+        """As `Run.gone`: the firewall of guests that were deleted outside, or by a run that was cut off."""
+        from labctl.engine.recovery import gone_with_guests
+
+        return gone_with_guests(self, stack.state)
 
     def mend(self, stack: StackRun) -> None:
         """As `Run.mend`."""
@@ -148,9 +157,10 @@ class LabRun(Run):
 
     def before_down(self, stacks: Sequence[StackRun]) -> None:
         """As `Run.before_down`."""
-        from labctl.engine.finishing import revive
+        from labctl.engine.finishing import all_gone, revive
 
-        if self.session_problem is not None and any(stack.layer != "foundation" for stack in stacks):
+        above = [stack for stack in stacks if stack.layer != "foundation"]
+        if self.session_problem is not None and above and not all_gone(self, above):
             with self.stage("opening the states of the layers above foundation"):
                 revive(self)
 

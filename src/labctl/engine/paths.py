@@ -119,6 +119,16 @@ class LabPaths(RunPaths):
         return self.keys / "authority.crt"
 
     @property
+    def ssh_key(self) -> Path:
+        """Public half of labctl's own SSH key."""
+        return self.keys / "ssh.pub"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The guests' SSH host keys, as their agents told them."""
+        return self.root / "known_hosts"
+
+    @property
     def operator_identity(self) -> Path:
         """The age identity that a sandbox lab makes for itself."""
         return self.keys / "operator.agekey"

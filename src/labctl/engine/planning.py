@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from labctl.engine.scheduler import run_schedule
 from labctl.engine.workspace import forget_init, terraform
 from labctl.model.errors import LabError
 from labctl.model.plan import PlanSummary, StackPlan, StackStatus, parse_plan
-from labctl.model.propagation import planned_outputs
+from labctl.model.propagation import PlannedOutputs, planned_outputs
 from labctl.model.schedule import Schedule
 
 
@@ -31,7 +31,10 @@ def plan_stacks(run: Run, stacks: Sequence[StackRun], *, destroy: bool = False) 
     """
 
     def first(stack: StackRun) -> None:
-        if destroy or _upstreams_are_up(run, stack):
+        if not destroy and run.readable(stack) and run.gone(stack):
+            # Nothing is forgotten for the sake of a picture. `up` lets the state forget it before it plans.
+            _try(run, stack, lambda: _picture(run, stack, {}))
+        elif destroy or _upstreams_are_up(run, stack):
             _try(run, stack, lambda: plan_stack(run, stack, destroy=destroy), last=destroy)
         else:
             initialise_ahead(run, stack)
@@ -94,7 +97,11 @@ def _follow_upstreams(run: Run, stack: StackRun) -> None:
         stack.plan_file, stack.blame = None, blocking[0] if blocking else ""
         run.stack_stage(stack.name, str(stack.plan.status), f"{stack.plan.status}: {reason}", ended=True)
         return
-    stack.plan, stack.planned = plan_propagated(run, stack, {one.name: one.planned_outputs() for one in upstreams})
+    _picture(run, stack, {one.name: one.planned_outputs() for one in upstreams})
+
+
+def _picture(run: Run, stack: StackRun, upstreams: Mapping[str, PlannedOutputs]) -> None:
+    stack.plan, stack.planned = plan_propagated(run, stack, upstreams)
     stack.plan_file = None
     _tell(run, stack.plan)
 

@@ -16,7 +16,7 @@ from labctl.model.propagation import UNKNOWN, PlannedOutputs, planned_outputs, p
 
 
 def plan_propagated(run: Run, stack: StackRun, upstreams: Mapping[str, PlannedOutputs]) -> tuple[StackPlan, PlannedOutputs]:
-    """The stack's plan and what its outputs would be. Never to be applied.
+    """The stack's plan and what its outputs would be, without what is gone from the hypervisor. Never to be applied.
 
     Args:
         run: The run.

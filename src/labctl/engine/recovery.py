@@ -1,4 +1,4 @@
-"""After a run that was cut off: lets the state learn what was made.
+"""After a run that was cut off: lets the state learn what was made, and forget what is gone.
 
 Nothing is destroyed here, and nothing is taken over that is not certainly the lab's own (`labctl.model.leftovers`).
 """
@@ -32,7 +32,7 @@ from labctl.model.leftovers import (
     leftovers,
     unfinished,
 )
-from labctl.model.state import parse_state
+from labctl.model.state import StackState, parse_state, without
 
 if TYPE_CHECKING:
     from labctl.engine.labrun import LabRun
@@ -85,13 +85,14 @@ def cut_off(run: LabRun, stack: str) -> Unfinished:
 
 
 def take_over(run: LabRun, stack: StackRun) -> bool:
-    """Enters into the stack's state what a cut-off run made; says whether there was anything.
+    """Enters into the stack's state what a cut-off run made; says whether there was anything. Takes out of it what is gone.
 
     Raises:
         LabError: The plan or the state's backend failed. The state is then as it was.
     """
     # Also where nothing is left: for a stack that is gone, `down` makes no plan that would run into its lock.
     free_dead_lock(run, stack)
+    _forget_gone(run, stack)
     before = cut_off(run, stack.name)
     if not before.creates:
         return False
@@ -112,6 +113,31 @@ def take_over(run: LabRun, stack: StackRun) -> bool:
     if found or kept:
         stack.state = run.read_state(stack)
     return bool(found or kept)
+
+
+def gone_with_guests(run: LabRun, state: StackState) -> frozenset[str]:
+    """Addresses of what was set for guests that are no longer on the hypervisor, by whomever they were deleted.
+
+    A plan would fail on them: the provider notices that a guest is gone, but not that its firewall went with it.
+    """
+    if not state.on_guests:
+        return frozenset()
+    seen = {guest.vmid for guest in (run.facts.guests if run.facts else run.hypervisor.resources())}
+    missing = {vmid for vmid in state.on_guests.values() if vmid not in seen and run.hypervisor.vmid_free(vmid)}
+    return frozenset(address for address, vmid in state.on_guests.items() if vmid in missing)
+
+
+def _forget_gone(run: LabRun, stack: StackRun) -> None:
+    gone = gone_with_guests(run, stack.state)
+    if not gone:
+        return
+    tool = terraform(run, stack)
+    _push(run, stack, tool, without(tool.state_pull(), gone))
+    for vmid in sorted({stack.state.on_guests[address] for address in gone}):
+        run.say(
+            f"guest {vmid} is no longer there; what was set for it on the hypervisor is forgotten", stack.name, kind="warning"
+        )
+    stack.state = run.read_state(stack)
 
 
 def _untaint(run: LabRun, stack: StackRun, tool: Terraform, before: Unfinished) -> list[str]:
@@ -141,7 +167,10 @@ def _look(run: LabRun, planned: Sequence[Mapping[str, Any]]) -> Found:
 
 
 def _enter(run: LabRun, stack: StackRun, tool: Terraform, found: tuple[Leftover, ...]) -> None:
-    document = entered(tool.state_pull(), found, run.toolchain.engine.version_text)
+    _push(run, stack, tool, entered(tool.state_pull(), found, run.toolchain.engine.version_text))
+
+
+def _push(run: LabRun, stack: StackRun, tool: Terraform, document: Mapping[str, Any]) -> None:
     file = run.journal.folder / f"{stack.name}.recovered.tfstate"
     try:
         file.touch(mode=0o600)

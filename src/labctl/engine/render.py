@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labctl.cloudinit import UserDataRequest, user_data
+from labctl.engine.identity import public_ssh_key
 from labctl.engine.lab import OpenLab
 from labctl.engine.session import local_state
 from labctl.model.errors import UserError, nearest
@@ -23,7 +24,7 @@ def render_guest(found: OpenLab, name: str) -> str:
     outputs = local_state(found.paths, "foundation").outputs or {}
     vault, store = lab.guest("vault"), lab.guest("store")
     authority = found.paths.authority
-    context = StackContext(lab, "", found.paths.state, found.paths.root)
+    context = StackContext(lab, "", found.paths.state, found.paths.root, own_ssh_key=public_ssh_key(found.paths))
     return user_data(
         UserDataRequest(
             lab=lab,

@@ -197,6 +197,10 @@ class Run(ABC):
         """Before a stack is planned again in its turn: enters into its state what a cut-off run made."""
 
     @abstractmethod
+    def gone(self, stack: StackRun) -> frozenset[str]:
+        """Addresses in the stack's state that went with something that is no longer there, and that its provider cannot read."""
+
+    @abstractmethod
     def judge(self, stack: StackRun) -> None:
         """Holds a stack's plan against the rules.
 

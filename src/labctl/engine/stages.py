@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from labctl.engine.identity import ensure_authority, identities
+from labctl.engine.identity import ensure_authority, ensure_ssh_key, identities, public_ssh_key
 from labctl.engine.labrun import LabRun
 from labctl.engine.paths import LabPaths
 from labctl.engine.preparing import take_stacks
@@ -77,11 +77,13 @@ def check_vmids(run: LabRun) -> None:
         raise problem
 
 
-def make_authority(run: LabRun) -> None:
-    """The lab's own authority, whose certificate goes into every guest."""
+def make_keys(run: LabRun) -> None:
+    """The lab's own authority and labctl's SSH key: the certificate and the public half go into every guest."""
     deployed = local_state(run.paths, "foundation").deployed
     if ensure_authority(run.lab, run.paths, run.keyring, run.identities, deployed=deployed):
         run.say("made the lab's own certificate authority")
+    if ensure_ssh_key(run.lab, run.paths, run.keyring, run.identities):
+        run.say("made labctl's own SSH key")
 
 
 def synthesise(run: LabRun) -> None:
@@ -100,6 +102,7 @@ def stack_context(lab: Lab, paths: LabPaths) -> StackContext:
         authority_pem=paths.authority.read_text() if paths.authority.is_file() else "",
         state_dir=paths.state,
         outdir=paths.root,
+        own_ssh_key=public_ssh_key(paths),
     )
 
 
@@ -175,7 +178,7 @@ PREPARE: tuple[Stage, ...] = (
     ("looking at the local state", mend_state),
     ("opening the target", open_hypervisor),
     ("checking the target", check_hypervisor),
-    ("preparing the lab's authority", make_authority),
+    ("preparing the lab's keys", make_keys),
     ("synthesising the stacks", synthesise),
     ("preparing Terraform", prepare_engine),
     ("reading the states", read_states),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +14,19 @@ from labctl.engine.run import Run
 from labctl.engine.session import LOCAL_LAYER, LabSession, local_state, open_session, published, remote_state
 from labctl.engine.target import TargetSession, running_target
 from labctl.model.catalogue import GITLAB_ROOT, STORE_ROOT
+from labctl.model.cloudinit import Boot, ended_well, judge
 from labctl.model.contracts import CONTRACTS
 from labctl.model.errors import LabError, UserError, nearest
+from labctl.model.guestfiles import CLOUD_INIT_STATUS
 from labctl.model.lab import Lab
 from labctl.model.state import StackState
+from labctl.model.units import parse_units, units_command
 from labctl.synth import MANIFEST, Stack, read_manifest
 
 if TYPE_CHECKING:
     from labctl.adapters.proxmox import Proxmox
 
-CLOUD_INIT_TIMEOUT_S = 10.0
+AGENT_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +183,19 @@ def _guest_reader(lab: Lab, target: TargetSession | None, problems: list[str]) -
         problems.append(f"the {lab.target.kind} is not running")
     reachable = [hypervisor is not None]
 
+    specs = {spec.name: spec for spec in lab.guests()}
+
     def read(name: str, guest: Mapping[str, Any]) -> dict[str, Any]:
-        entry: dict[str, Any] = {"name": name, **guest, "agent": "unknown", "cloud_init": "unknown"}
+        entry: dict[str, Any] = {"name": name, **guest, "agent": "unknown", "cloud_init": "unknown", "services": {}}
         if hypervisor is None or not reachable[0]:
             return entry
         try:
             answers = hypervisor.agent_ping(int(guest["vmid"]))
             entry["agent"] = "running" if answers else "not running"
             if answers:
-                entry["cloud_init"] = _cloud_init(hypervisor, int(guest["vmid"]))
+                entry |= cloud_init(hypervisor, int(guest["vmid"]))
+                units = specs[name].role.units(boots=lab.boots) if name in specs else ()
+                entry["services"] = _services(hypervisor, int(guest["vmid"]), units)
         except LabError as error:
             reachable[0] = not getattr(error, "unreachable", False)
             problems.append(f"guest {name}: {error}")
@@ -207,9 +212,21 @@ def _connect(target: TargetSession | None) -> Proxmox | None:
     return Proxmox.connect(target.endpoint, target.token_id, target.token, target.ca_file)
 
 
-def _cloud_init(hypervisor: Proxmox, vmid: int) -> str:
-    """cloud-init's own verdict; exit code 2 means done, with complaints."""
-    result = hypervisor.exec(vmid, ["cloud-init", "status", "--format", "json"], timeout_s=CLOUD_INIT_TIMEOUT_S)
-    with suppress(ValueError, KeyError):
-        return str(json.loads(result.out)["status"])
-    return "unknown"
+def cloud_init(hypervisor: Proxmox, vmid: int) -> dict[str, Any]:
+    """cloud-init's verdict, and what there is to say about it."""
+    if ended_well(hypervisor.file_read(vmid, CLOUD_INIT_STATUS, missing_ok=True)):
+        return {"cloud_init": str(Boot.DONE)}
+    result = hypervisor.exec(vmid, ["cloud-init", "status", "--format", "json"], timeout_s=AGENT_TIMEOUT_S)
+    status = judge(result.exit_code, result.out)
+    said = [status.stage] if status.stage else list(status.errors or status.complaints)
+    # Done with complaints is done; what they are stands beside it.
+    word = Boot.DONE if status.boot is Boot.DEGRADED else status.boot
+    return {"cloud_init": str(word), **({"cloud_init_detail": said} if said else {})}
+
+
+def _services(hypervisor: Proxmox, vmid: int, units: Sequence[str]) -> dict[str, str]:
+    """The state of each unit."""
+    if not units:
+        return {}
+    result = hypervisor.exec(vmid, units_command(units), timeout_s=AGENT_TIMEOUT_S)
+    return {unit.name: unit.state for unit in parse_units(result.out, units)}

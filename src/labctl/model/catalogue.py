@@ -22,11 +22,15 @@ OPERATOR = "labctl"
 STORE_ROOT = "store/root"
 GITLAB_ROOT = "gitlab/root"
 GITLAB_RUNNER = "gitlab/runner"
+PLATFORM_SSH = "platform/ssh"
+"""labctl's own SSH key, with which it logs in to guests."""
 
 MAX_VERSIONS = 10
 GUEST_SECRET_ID_TTL_S = 600
 GUEST_TOKEN_PERIOD_S = 24 * 3600
 OPERATOR_TOKEN_TTL_S = 4 * 3600
+GUEST_WRAPPING_TTL_S = 300
+"""How long a guest has to unwrap its secret-id."""
 MIN_WRAPPING_TTL_S = 30
 MAX_WRAPPING_TTL_S = 3600
 
@@ -41,15 +45,19 @@ class Generator:
         kind: `password` and `secret_key` are letters and digits, `access_key` capitals and digits, `token` hexadecimal digits;
             `uuid`; `external`: another system issues it, it is written later.
         length: Characters; a uuid has its own.
+        prefix: What stands before them, by which people and scanners know what it is.
     """
 
     kind: Kind
     length: int = 32
+    prefix: str = ""
 
 
 PASSWORD = Generator("password", 32)
 ACCESS_KEY = Generator("access_key", 20)
 SECRET_KEY = Generator("secret_key", 40)
+GITLAB_TOKEN = Generator("password", 20, prefix="glpat-")
+"""GitLab takes any value that it is told to set; this is how its own look, which masks in job logs and secret scanners go by."""
 EXTERNAL = Generator("external", 0)
 
 
@@ -112,17 +120,24 @@ def catalogue(lab: Lab) -> tuple[SecretSpec, ...]:
         SecretSpec(STORE_ROOT, s3, ("store", OPERATOR), "administrator of the object store", redeliver),
         SecretSpec(
             GITLAB_ROOT,
-            {"password": PASSWORD},
-            ("gitlab",),
-            "GitLab's administrator `root`",
-            "GitLab takes it at its first configuration only: change it in GitLab too.",
+            {"password": PASSWORD, "api_token": GITLAB_TOKEN},
+            ("gitlab", OPERATOR),
+            "GitLab's administrator `root`: password, and the token with which labctl asks the API",
+            "A new token counts once guest gitlab has it (`labctl up`), a new password never: change that in GitLab too.",
         ),
         SecretSpec(
             GITLAB_RUNNER,
             {"token": EXTERNAL},
-            ("gitlab",),
+            ("gitlab", OPERATOR),
             "authentication token of the runner, issued by GitLab",
-            "Reset the token in GitLab, then write the new one here.",
+            "Remove the runner in GitLab: `labctl up` makes another, whose token it keeps here.",
+        ),
+        SecretSpec(
+            PLATFORM_SSH,
+            {"private_key": EXTERNAL},
+            (OPERATOR,),
+            "labctl's own SSH key, for user `ops` of every guest",
+            "Guests know the public half from their first boot: a new key reaches new guests only.",
         ),
     ]
     for bucket, path in bucket_secrets(lab).items():
@@ -187,7 +202,14 @@ def _bound(lab: Lab, guest: GuestSpec) -> tuple[str, ...]:
 
 
 def _guest_paths(guest: GuestSpec, specs: tuple[SecretSpec, ...]) -> dict[str, Any]:
-    return {f"{MOUNT}/data/{spec.path}": {"capabilities": ["read"]} for spec in specs if guest.role.name in spec.readers}
+    own = [spec for spec in specs if guest.role.name in spec.readers]
+    # Whether a secret that another system issues is there yet is seen in the folder's list: asking for it in vain, for ever,
+    # would fill the logs. The list has names only, and the catalogue is no secret.
+    awaited = {spec.path.rpartition("/")[0] for spec in own if not spec.generated}
+    return {
+        **{f"{MOUNT}/data/{spec.path}": {"capabilities": ["read"]} for spec in own},
+        **{f"{MOUNT}/metadata/{folder}/": {"capabilities": ["list"]} for folder in awaited},
+    }
 
 
 def _operator_paths() -> dict[str, Any]:
@@ -207,6 +229,12 @@ def _operator_paths() -> dict[str, Any]:
             "min_wrapping_ttl": f"{MIN_WRAPPING_TTL_S}s",
             "max_wrapping_ttl": f"{MAX_WRAPPING_TTL_S}s",
         },
+        # What is taken from a guest whose identity somebody else used: secret-ids that are out, and logins.
+        "auth/approle/role/+/secret-id/": {"capabilities": ["list"]},
+        "auth/approle/role/+/secret-id-accessor/destroy": {"capabilities": ["create", "update"]},
+        "auth/token/accessors/": {"capabilities": ["list", "sudo"]},
+        "auth/token/lookup-accessor": {"capabilities": ["create", "update"]},
+        "auth/token/revoke-accessor": {"capabilities": ["create", "update"]},
         "sys/policies/acl/guest-*": {"capabilities": ["create", "read", "update"]},
         f"sys/policies/acl/{OPERATOR}": {"capabilities": ["read", "update"]},
         "sys/auth": {"capabilities": ["read"]},

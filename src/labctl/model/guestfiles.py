@@ -12,6 +12,31 @@ from dataclasses import dataclass
 RUN_DIR = "/run/lab"
 CA_FILE = "/usr/local/share/ca-certificates/lab.crt"
 
+OPS = "ops"
+"""The user that people and labctl log in as."""
+
+SSH_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
+"""The public half of the one key by which a guest is known."""
+
+INSTANCE_ID = "/var/lib/cloud/data/instance-id"
+"""cloud-init's name for this instance of the guest: a new one means that all of the first boot was done again."""
+
+CLOUD_INIT_STATUS = "/run/cloud-init/status.json"
+CLOUD_INIT_LOG = "/var/log/cloud-init-output.log"
+
+IDENTITY_UNIT = "lab-identity.service"
+"""OpenBao's agent: logs in with the one-time identity, and keeps what the guest needs under `/run/lab` as it is in the Vault."""
+
+AGENT_CONFIG = "/etc/lab/agent.hcl"
+ROLE_ID = f"{RUN_DIR}/role-id"
+WRAPPED_SECRET_ID = f"{RUN_DIR}/secret-id.wrapped"
+IDENTITY_READY = f"{RUN_DIR}/identity.json"
+"""Whom the guest is logged in as; nothing secret. It is there once the agent has logged in."""
+
+GITLAB_SECRETS_FILE = f"{RUN_DIR}/gitlab.json"
+RUNNER_TOKEN_FILE = f"{RUN_DIR}/runner.token"
+BUCKET_FILE = f"{RUN_DIR}/s3.json"
+
 
 @dataclass(frozen=True, slots=True)
 class GuestRole:
@@ -24,6 +49,8 @@ class GuestRole:
         cert: Where labctl writes the signed certificate (followed by the authority's).
         credentials: The file under `/run/lab` that labctl delivers, "" where there is none.
         port: The TCP port that the role answers on.
+        identity: Whether the guest gets a one-time identity for the Vault. Not those that come before the Vault.
+        services: The units of a guest that boots, for people who look at it; the role's own first.
     """
 
     name: str
@@ -32,6 +59,13 @@ class GuestRole:
     cert: str = ""
     credentials: str = ""
     port: int = 0
+    identity: bool = False
+    services: tuple[str, ...] = ()
+
+    def units(self, *, boots: bool) -> tuple[str, ...]:
+        """The units to look at. An appliance has only what serves the role, or reads its secrets."""
+        own = (self.unit, IDENTITY_UNIT if self.identity else "")
+        return self.services if boots else tuple(filter(None, own))
 
     @property
     def tag(self) -> str:
@@ -40,7 +74,12 @@ class GuestRole:
 
 
 VAULT = GuestRole(
-    "vault", unit="openbao.service", csr="/etc/openbao/tls/server.csr", cert="/etc/openbao/tls/server.crt", port=8200
+    "vault",
+    unit="openbao.service",
+    csr="/etc/openbao/tls/server.csr",
+    cert="/etc/openbao/tls/server.crt",
+    port=8200,
+    services=("openbao.service",),
 )
 STORE = GuestRole(
     "store",
@@ -49,9 +88,15 @@ STORE = GuestRole(
     cert="/etc/seaweedfs/tls/server.crt",
     credentials=f"{RUN_DIR}/s3.json",
     port=9000,
+    services=("seaweedfs.service",),
 )
-GITLAB = GuestRole("gitlab", port=80)
-DOCKER = GuestRole("docker", port=22)
+GITLAB = GuestRole(
+    "gitlab",
+    port=80,
+    identity=True,
+    services=("gitlab-runsvdir.service", "gitlab-runner.service", "docker.service", IDENTITY_UNIT),
+)
+DOCKER = GuestRole("docker", port=22, identity=True, services=("docker.service", IDENTITY_UNIT))
 
 ROLES = {role.name: role for role in (VAULT, STORE, GITLAB, DOCKER)}
 

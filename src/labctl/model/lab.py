@@ -23,6 +23,8 @@ DatastoreId = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z][a-zA-Z0-9\-_.
 VmId = Annotated[int, Field(ge=100, le=999_999_999)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
+PACKAGES_PORT = 8480
+"""Where the sandbox serves the packages that stand in for GitLab, on the first address of the guests' network."""
 SANDBOX_NETWORK = IPv4Network("127.86.0.0/24")
 GUEST_NETWORK = IPv4Network("198.18.86.0/24")
 """Of 198.18.0.0/15, which is for tests of networks (RFC 2544) and so hardly ever somebody's own."""
@@ -128,6 +130,9 @@ class DockerGuest(Guest):
     memory_mib: int = Field(36864, ge=1024)
     disk_gib: int = Field(400, ge=10)
     gpu: Gpu | None = None
+    package_source: Literal["docker", "distribution"] = Field(
+        "docker", description="where the guests' Docker engine comes from: Docker's repository, or the image's distribution"
+    )
 
     @model_validator(mode="after")
     def _pinned(self) -> Self:
@@ -291,6 +296,16 @@ class GuestSpec:
         return "" if self.address == "dhcp" else self.address.split("/")[0]
 
 
+def _packaged(platform: Platform, sandbox: Sandbox) -> Platform:
+    """Where nothing else is said, container guests install GitLab's stand-ins and the distribution's Docker engine."""
+    gitlab, docker = platform.gitlab, platform.docker
+    if "package_repository" not in gitlab.model_fields_set:
+        gitlab = gitlab.model_copy(update={"package_repository": f"http://{sandbox.guest_network[1]}:{PACKAGES_PORT}"})
+    if "package_source" not in docker.model_fields_set:
+        docker = docker.model_copy(update={"package_source": "distribution"})
+    return platform.model_copy(update={"gitlab": gitlab, "docker": docker})
+
+
 class Lab(Settings):
     """A whole lab."""
 
@@ -360,10 +375,15 @@ class Lab(Settings):
         Raises:
             ValueError: A guest's address does not fit.
         """
-        if self.target.sandbox is None or self.target.sandbox.guests == kind:
+        if self.target.sandbox is None:
             return self
         sandbox = self.target.sandbox.model_copy(update={"guests": kind})
-        lab = self.model_copy(update={"target": self.target.model_copy(update={"sandbox": sandbox})})
+        lab = self.model_copy(
+            update={
+                "target": self.target.model_copy(update={"sandbox": sandbox}),
+                "platform": _packaged(self.platform, sandbox) if kind == "container" else self.platform,
+            }
+        )
         lab._check_guests()  # noqa: SLF001  (of the same class)
         return lab
 

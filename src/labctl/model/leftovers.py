@@ -98,6 +98,20 @@ def in_doubt(journal: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     return frozenset(stack for stack in stacks if not _last_apply(events, stack)[1])
 
 
+def known_destroyed(events: Iterable[tuple[str, Iterable[Mapping[str, Any]]]], stack: str) -> bool:
+    """Whether the last thing that any run did to the stack was to destroy it, to its good end.
+
+    Args:
+        events: Run id and journal of each run, the newest first.
+        stack: The stack's name.
+    """
+    for _run_id, journal in events:
+        stages = [event.get("stage") for event in journal if event.get("type") == "stack" and event.get("stack") == stack]
+        if "applying" in stages:
+            return "destroyed" in stages[::-1][: stages[::-1].index("applying")]
+    return False
+
+
 def _last_apply(journal: Iterable[Mapping[str, Any]], stack: str) -> tuple[frozenset[str] | None, bool]:
     """The addresses that the run's apply was creating, None without an apply; and whether the stack came to a good end."""
     began: frozenset[str] | None = None

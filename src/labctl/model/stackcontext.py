@@ -20,6 +20,7 @@ class StackContext:
             are relative to that folder, so that a lab can be moved.
         prevent_destroy: Whether protected guests carry Terraform's `prevent_destroy`. labctl itself leaves it out, because its
             own policy asks for consent by name; for the plain CDKTF CLI it is on.
+        own_ssh_key: Public half of labctl's own SSH key; "" before the first `up`.
     """
 
     lab: Lab
@@ -27,8 +28,10 @@ class StackContext:
     state_dir: Path
     outdir: Path
     prevent_destroy: bool = False
+    own_ssh_key: str = ""
 
     @property
     def ssh_keys(self) -> tuple[str, ...]:
-        """The operators' SSH public keys, which may log in to guests as user `ops`."""
-        return tuple(key for key in self.lab.operators if key.startswith("ssh-"))
+        """The SSH public keys that may log in to guests as user `ops`: the operators', and labctl's own."""
+        own = (self.own_ssh_key,) if self.own_ssh_key else ()
+        return (*(key for key in self.lab.operators if key.startswith("ssh-")), *own)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ STATE_BUCKET = "terraform"
 """The bucket that holds the states of all layers above foundation."""
 
 _GUESTS = ("proxmox_virtual_environment_vm", "proxmox_virtual_environment_container")
+_ON_GUESTS = ("proxmox_virtual_environment_firewall_options", "proxmox_virtual_environment_firewall_rules")
 
 
 def state_key(stack: str) -> str:
@@ -39,6 +40,7 @@ class StackState:
         tainted: Addresses of tainted resources.
         addresses: Addresses of all managed resources.
         guests: Name on the hypervisor of each guest in it, by address.
+        on_guests: The guest's VMID, by the address of what is set for a guest and goes with it.
     """
 
     serial: int = -1
@@ -50,6 +52,7 @@ class StackState:
     tainted: tuple[str, ...] = ()
     addresses: frozenset[str] = frozenset()
     guests: Mapping[str, str] = field(default_factory=dict)
+    on_guests: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def deployed(self) -> bool:
@@ -84,6 +87,11 @@ def parse_state(text: str | bytes | None, where: str) -> StackState:
                 for address, resource, instance in _instances(managed)
                 if resource["type"] in _GUESTS
             },
+            on_guests={
+                address: int(instance["attributes"]["vm_id"])
+                for address, resource, instance in _instances(managed)
+                if resource["type"] in _ON_GUESTS and instance.get("attributes", {}).get("vm_id")
+            },
         )
     except (ValueError, KeyError, TypeError) as error:
         raise AdapterError(
@@ -91,6 +99,18 @@ def parse_state(text: str | bytes | None, where: str) -> StackState:
             where=where,
             hint="Restore the file from its backup (*.backup).",
         ) from error
+
+
+def without(document: Mapping[str, Any], addresses: Collection[str]) -> dict[str, Any]:
+    """A state document without these managed resources, one serial on."""
+    resources = []
+    for resource in document.get("resources", ()):
+        kept = [instance for address, _, instance in _instances([resource]) if address not in addresses]
+        if resource["mode"] != "managed" or len(kept) == len(resource["instances"]):
+            resources.append(resource)
+        elif kept:
+            resources.append({**resource, "instances": kept})
+    return {**document, "resources": resources, "serial": int(document["serial"]) + 1}
 
 
 def _instances(managed: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:

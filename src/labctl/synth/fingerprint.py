@@ -21,11 +21,12 @@ _DISTRIBUTIONS = ("cdktf", "cdktn", "constructs", "jsii")
 
 
 def fingerprint(context: StackContext) -> str:
-    """A hash of everything that the synthesised JSON is made from: the lab, its authority, the code and the CDK."""
+    """A hash of everything that the synthesised JSON is made from: the lab, its authority and SSH key, the code and the CDK."""
     digest = hashlib.sha256()
     for part in (
         context.lab.model_dump_json(),
         context.authority_pem,
+        context.own_ssh_key,
         # Only how the two folders lie to each other enters the JSON, so that a moved lab is not synthesised again.
         os.path.relpath(context.state_dir.absolute(), context.outdir.absolute()),
         json.dumps(context.prevent_destroy),

@@ -72,7 +72,7 @@ def test_secrets_are_written_with_check_and_set(bench: Any) -> None:
     with pytest.raises(Absent, match="gitlab/runner"):
         operator.read("gitlab/runner")
     assert operator.write("gitlab/runner", {"token": Secret("from GitLab")}, cas=0) == 1
-    assert bench.ensure().seeded.awaited == ()
+    assert bench.ensure().seeded.awaited == ("platform/ssh",)
     entries = {entry.path: entry.version for entry in operator.list_secrets()}
     assert entries["store/terraform"] == 2
     assert entries["gitlab/runner"] == 1
@@ -95,3 +95,41 @@ def test_another_labs_authority_is_not_trusted(bench: Any, tmp_path: Path) -> No
     with pytest.raises(UserError, match="this lab's authority"):
         bench.ensure(vault_factory=lambda: Vault(bench.server.url, other))
     assert bench.server.vault().status().reachable
+
+
+def test_what_came_of_a_guests_identity_can_be_taken_back_by_labctl_alone(bench: Any) -> None:
+    labctl = bench.ensure().client
+    role_id = labctl.role_id("guest-gitlab")
+    token = labctl.wrapped_secret_id("guest-gitlab", ttl_s=60)
+    assert labctl.wrapping_alive(token)
+    assert labctl.wrapping_alive(token), "looking does not use it up"
+    unused = labctl.unwrap(token)["secret_id"]
+    assert not labctl.wrapping_alive(token)
+    used = labctl.unwrap(labctl.wrapped_secret_id("guest-gitlab", ttl_s=60))["secret_id"]
+    thief = bench.server.vault().login_approle(role_id, used)
+    other = bench.server.vault().login_approle(
+        labctl.role_id("guest-docker"), labctl.unwrap(labctl.wrapped_secret_id("guest-docker", ttl_s=60))["secret_id"]
+    )
+    assert labctl.withdraw_secret_ids("guest-gitlab") == 1, "that which logged in is gone by itself"
+    assert labctl.withdraw_secret_ids("guest-gitlab") == 0
+    with pytest.raises(Denied):
+        bench.server.vault().login_approle(role_id, unused)
+    assert thief.token_alive()
+    assert labctl.end_logins("guest-gitlab") == 1
+    assert not thief.token_alive()
+    assert other.token_alive()
+    assert labctl.token_alive()
+    for call in (other.end_logins, other.withdraw_secret_ids):
+        with pytest.raises(Denied):
+            call("guest-gitlab")
+
+
+def test_a_guest_sees_whether_an_awaited_secret_is_there_and_no_other_list(bench: Any) -> None:
+    labctl = bench.ensure().client
+    secret_id = labctl.unwrap(labctl.wrapped_secret_id("guest-gitlab", ttl_s=60))["secret_id"]
+    guest = bench.server.vault().login_approle(labctl.role_id("guest-gitlab"), secret_id)
+    names = guest.client.secrets.kv.v2.list_secrets("gitlab", mount_point="lab")["data"]["keys"]
+    assert names == ["root"]
+    for folder in ("", "store", "platform"):
+        with pytest.raises(hvac.exceptions.Forbidden):
+            guest.client.secrets.kv.v2.list_secrets(folder, mount_point="lab")

@@ -51,7 +51,7 @@ def test_up_again_restarted_sealed_and_unsealed(bench: Any) -> None:
     assert_finished(bench, first)
     values = bench.values(first)
     assert "root token revoked" in first.changes
-    assert first.seeded.awaited == ("gitlab/runner",)
+    assert first.seeded.awaited == ("gitlab/runner", "platform/ssh")
 
     again = bench.ensure()
     assert again.changes == ()
@@ -150,6 +150,17 @@ def test_keys_lost_between_initialisation_and_keeping(bench: Any, remembering: t
     assert_finished(bench, session)
     assert len(remembering.roots) == 2
     assert not bench.server.vault(remembering.roots[1]).token_alive()
+
+
+def test_killed_while_raft_prepared_its_storage(bench: Any) -> None:
+    """Raft's log is there, OpenBao's own data is not: it counts as not initialised, and refuses to be."""
+    bench.server.vault().initialise()
+    bench.server.stop()
+    (bench.server.home / "raft" / "vault.db").unlink()
+    bench.server.start()
+    session = bench.ensure(audit_log=bench.server.audit_log)
+    assert bench.server.resets == 1
+    assert_finished(bench, session)
 
 
 class FailingKeyring(Keyring):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
+from labctl.adapters.vault import generate
 from labctl.model.catalogue import OPERATOR, STORE_ROOT, approles, bucket_secrets, catalogue, guest_role, policies
 from labctl.model.errors import UserError
 from labctl.model.lab import Lab
@@ -31,8 +33,11 @@ def proxmox() -> Lab:
 
 def reads(lab: Lab, guest: str) -> set[str]:
     document = json.loads(policies(lab)[f"guest-{guest}"])["path"]
-    assert all(rule == {"capabilities": ["read"]} for rule in document.values())
-    return {path.removeprefix("lab/data/") for path in document}
+    listed = {path: rule for path, rule in document.items() if path.startswith("lab/metadata/")}
+    assert all(rule == {"capabilities": ["list"]} for rule in listed.values())
+    assert set(listed) == ({"lab/metadata/gitlab/"} if guest == "gitlab" else set())
+    assert all(rule == {"capabilities": ["read"]} for path, rule in document.items() if path not in listed)
+    return {path.removeprefix("lab/data/") for path in document if path not in listed}
 
 
 def test_every_path_once_and_described() -> None:
@@ -66,6 +71,12 @@ def test_values_are_long_enough_and_the_runner_token_is_not_generated() -> None:
     assert runner.generated == {}
 
 
+def test_gitlabs_token_looks_like_one_of_gitlab() -> None:
+    root = next(spec for spec in catalogue(sandbox()) if spec.path == "gitlab/root")
+    assert set(root.fields) == {"password", "api_token"}
+    assert re.fullmatch(r"glpat-[A-Za-z0-9]{20}", generate(root.fields["api_token"]).reveal())
+
+
 def test_a_bucket_cannot_take_the_administrators_place() -> None:
     with pytest.raises(UserError, match="'root'"):
         catalogue(sandbox(store={"vmid": 101, "buckets": ["terraform", "gitlab", "root"]}))
@@ -78,7 +89,7 @@ def test_the_operator_has_no_way_around_wrapping_and_no_other_mount() -> None:
     assert {path.split("/")[0] for path in document} == {"lab", "auth", "sys"}
     assert "sys/policies/acl/*" not in document
     assert not any("delete" in rule["capabilities"] for rule in document.values())
-    assert [path for path, rule in document.items() if "sudo" in rule["capabilities"]] == ["sys/audit"]
+    assert [path for path, rule in document.items() if "sudo" in rule["capabilities"]] == ["auth/token/accessors/", "sys/audit"]
 
 
 def test_roles_of_guests_log_in_once_from_their_address() -> None:

@@ -58,6 +58,11 @@ def requests() -> dict[str, UserDataRequest]:
     sandbox, proxmox = parse_lab(SANDBOX), parse_lab(PROXMOX)
     store, vault = "https://store.lab.internal:9000", "https://vault.lab.internal:8200"
     cases = {name: _request(sandbox, name, store, vault) for name in ("vault", "store", "gitlab", "docker")}
+    sources = parse_lab(
+        SANDBOX + 'platform: {docker: {package_source: distribution}, gitlab: {package_repository: "http://192.0.2.1:8088"}}\n'
+    )
+    cases["docker-distribution"] = _request(sources, "docker", store, vault)
+    cases["gitlab-distribution"] = _request(sources, "gitlab", store, vault)
     cases["docker-gpu"] = _request(proxmox, "docker", STORE_TOKEN, VAULT_TOKEN)
     cases["gitlab-dhcp"] = _request(proxmox, "gitlab", STORE_TOKEN, VAULT_TOKEN)
     return cases

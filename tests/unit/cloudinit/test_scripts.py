@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def test_bash_parses_every_script(guest: Guest) -> None:
-    assert len(guest.scripts) == 7
+    assert len(guest.scripts) == 9
     for name, text in guest.scripts.items():
         assert text.startswith("#!/bin/bash\n"), name
         assert "\nset -euo pipefail\n" in text, name
@@ -35,6 +35,31 @@ def test_shellcheck(guest: Guest, tool: Callable[[str, str], str]) -> None:
     shellcheck = tool("shellcheck", "shellcheck")
     for text in guest.scripts.values():
         subprocess.run([shellcheck, "--exclude=SC1090,SC1091", "-"], input=text, text=True, check=True)
+
+
+class TestWaitIdentity:
+    def test_it_waits_until_the_agent_has_made_every_file(self, guest: Guest) -> None:
+        guest.write("run/lab/identity.json", "{}")
+        late = threading.Timer(0.4, lambda: guest.write("run/lab/runner.token", ""))
+        late.start()
+        done = guest.run(
+            "wait-identity", f"{guest.root}/run/lab/identity.json", f"{guest.root}/run/lab/runner.token", MAINPID=str(os.getpid())
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (guest.root / "run/lab/runner.token").exists()
+
+    def test_it_fails_as_soon_as_the_agent_has_ended(self, guest: Guest) -> None:
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        done = guest.run("wait-identity", f"{guest.root}/run/lab/gitlab.json", MAINPID=str(ended.pid))
+        assert done.returncode == 1
+        assert "the agent has ended" in done.stderr
+
+    def test_files_of_an_agent_that_has_ended_are_not_enough(self, guest: Guest) -> None:
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        guest.write("run/lab/gitlab.json", "{}")
+        assert guest.run("wait-identity", f"{guest.root}/run/lab/gitlab.json", MAINPID=str(ended.pid)).returncode != 0
 
 
 ARMOURED = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDME\n-----END PGP PUBLIC KEY BLOCK-----\n"
@@ -179,3 +204,34 @@ def test_set_hosts_replaces_only_its_own_lines(guest: Guest) -> None:
     assert guest.read("/etc/hosts") == (
         "127.0.0.1 localhost\n127.0.1.1 vault\n# lab: begin\n192.0.2.12 store.example.com store\n# lab: end\n"
     )
+
+
+class TestInstallDocker:
+    @pytest.mark.parametrize(
+        ("id_", "packages"),
+        [
+            ("debian", "docker.io docker-cli docker-buildx docker-compose"),
+            ("ubuntu", "docker.io docker-buildx docker-compose-v2"),
+        ],
+    )
+    def test_it_takes_what_the_distribution_has(self, guest: Guest, id_: str, packages: str) -> None:
+        guest.write("/etc/os-release", f"ID={id_}\n")
+        for name in ("apt-get", "docker", "systemctl"):
+            guest.fake(name, f'echo "{name} $*" >> "$FAKE/log"')
+        done = guest.run("install-docker")
+        assert done.returncode == 0, done.stderr
+        log = guest.read("log").splitlines()
+        assert log[1].endswith(f"install -y --no-install-recommends {packages}")
+        assert log[2:] == ["docker compose version", "docker buildx version", "systemctl enable --now docker.service"]
+
+    def test_an_unknown_distribution_is_said(self, guest: Guest) -> None:
+        guest.write("/etc/os-release", "ID=other\n")
+        done = guest.run("install-docker")
+        assert done.returncode == 1
+        assert "package_source" in done.stderr
+
+    def test_an_engine_without_compose_is_no_success(self, guest: Guest) -> None:
+        guest.write("/etc/os-release", "ID=debian\n")
+        guest.fake("apt-get", "true")
+        guest.fake("docker", "exit 1")
+        assert guest.run("install-docker").returncode != 0

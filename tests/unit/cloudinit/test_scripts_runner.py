@@ -73,8 +73,11 @@ class TestRegisterRunner:
         assert config["runners"][0]["executor"] == "docker"
         assert config["runners"][0]["docker"]["image"] == "ubuntu:latest"
         assert config["runners"][0]["docker"]["extra_hosts"] == ["gitlab.example.com:192.0.2.21", "store.example.com:192.0.2.11"]
-        assert guest.read("systemctl") == "restart gitlab-runner.service\n"
+        assert self.restarts(guest) == 1
         assert (guest.root / "etc/gitlab-runner/config.toml").stat().st_mode & 0o077 == 0
+
+    def restarts(self, guest: Guest) -> int:
+        return guest.read("systemctl").splitlines().count("restart gitlab-runner.service")
 
     def test_the_token_is_no_argument(self, guest: Guest) -> None:
         self.register(guest)
@@ -88,6 +91,22 @@ class TestRegisterRunner:
         assert self.register(guest).returncode == 0
         assert guest.read("/etc/gitlab-runner/config.toml") == before
         assert len(guest.calls()) == 1
+        assert self.restarts(guest) == 1
+
+    def test_a_runner_that_is_off_is_started(self, guest: Guest) -> None:
+        self.register(guest)
+        guest.fake("systemctl", 'echo "$*" >> "$FAKE/systemctl"; test "$1" != is-active')
+        assert self.register(guest).returncode == 0
+        assert self.restarts(guest) == 2
+
+    def test_a_restart_that_was_cut_off_is_made_up_for(self, guest: Guest) -> None:
+        guest.fake("systemctl", 'echo "$*" >> "$FAKE/systemctl"; test "$1" != restart')
+        assert self.register(guest).returncode != 0
+        guest.fake("systemctl", 'echo "$*" >> "$FAKE/systemctl"')
+        assert self.register(guest).returncode == 0
+        assert self.restarts(guest) == 2
+        assert self.register(guest, LAB_RUNNER_CONCURRENT="6").returncode == 0
+        assert self.restarts(guest) == 3
 
     @pytest.mark.parametrize(
         "head",

@@ -19,7 +19,7 @@ from labctl.model.labfile import parse_lab
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "golden" / "cloudinit"
-ALL = ("vault", "store", "gitlab", "docker", "docker-gpu", "gitlab-dhcp")
+ALL = ("vault", "store", "gitlab", "docker", "docker-distribution", "gitlab-distribution", "docker-gpu", "gitlab-dhcp")
 
 SECRET_SHAPES = re.compile(
     r"glrt-\w|hvs\.\w|\bAKIA[0-9A-Z]|PRIVATE KEY|AGE-SECRET"
@@ -109,7 +109,7 @@ def test_terraform_finds_nothing_to_fill_in_but_the_tokens(name: str, documents:
     rest, count = TOKEN.subn("", documents[name])
     assert "${" not in rest
     assert "%{" not in rest
-    assert count == (0 if name in ("vault", "store", "gitlab", "docker") else documents[name].count("TfToken"))
+    assert count == (documents[name].count("TfToken") if name in ("docker-gpu", "gitlab-dhcp") else 0)
 
 
 def test_tokens_arrive_whole_where_they_belong(documents: dict[str, str]) -> None:
@@ -195,13 +195,29 @@ def test_gitlab_settings_come_from_the_lab(documents: dict[str, str]) -> None:
     assert modes["/etc/gitlab/gitlab.rb"] == "0600"
 
 
-@pytest.mark.parametrize("name", ["docker", "docker-gpu", "gitlab"])
+@pytest.mark.parametrize("name", ["docker", "docker-gpu", "docker-distribution", "gitlab", "gitlab-distribution"])
 def test_the_engine_is_not_on_the_network(name: str, documents: dict[str, str]) -> None:
     settings = json.loads(files(documents[name])["/etc/docker/daemon.json"])
     assert "hosts" not in settings
     assert settings["live-restore"] is True
     assert settings["log-opts"]["max-size"]
     assert not re.search(r"tcp://|\b237[56]\b|-H[ =]", documents[name])
+
+
+@pytest.mark.parametrize("name", ["docker-distribution", "gitlab-distribution"])
+def test_the_engine_of_the_distribution_needs_no_other_repository(name: str, documents: dict[str, str]) -> None:
+    assert "docker.com" not in documents[name]
+    commands = tree(documents[name])["runcmd"]
+    assert ["/usr/local/lib/lab/install-docker"] in commands
+    assert ["systemctl", "enable", "--now", "lab-docker-prune.timer"] in commands
+
+
+def test_systemd_owns_the_groups_of_containers_in_a_container(documents: dict[str, str]) -> None:
+    def options(name: str) -> Any:
+        return json.loads(files(documents[name])["/etc/docker/daemon.json"]).get("exec-opts")
+
+    assert options("docker") == options("gitlab") == ["native.cgroupdriver=systemd"]
+    assert options("docker-gpu") is None
 
 
 @pytest.mark.parametrize("name", ALL)

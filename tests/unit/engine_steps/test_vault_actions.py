@@ -33,6 +33,11 @@ CASES = [
         (A.INITIALISE, A.UNMARK, A.UNSEAL, *FIRST),
     ),
     (
+        "its storage is prepared, and nothing lies in it",
+        situation(initialised=False, sealed=True, keys_kept=False, operator=Operator.NONE, marked=True, half=True),
+        (A.RESET, A.INITIALISE, A.UNMARK, A.UNSEAL, *FIRST),
+    ),
+    (
         "a new Vault, keys of an old one",
         situation(initialised=False, sealed=True),
         (A.RETIRE, A.MARK, A.INITIALISE, A.UNMARK, A.UNSEAL, *FIRST),
@@ -118,6 +123,8 @@ class World:
     marked: bool = False
     done: set[Action] = field(default_factory=set)
     refused: bool = False
+    prepared: bool = False
+    half: bool = False
 
     def situation(self) -> Situation:
         root = Root.NONE
@@ -125,13 +132,14 @@ class World:
             root = Root.UNKNOWN if self.sealed else (Root.LIVE if self.root_alive else Root.REVOKED)
         operator = Operator.NONE if self.kept_operator < 0 else (Operator.REFUSED if self.refused else Operator.KEPT)
         kept = self.kept_keys >= 0
-        return Situation(self.initialised, self.sealed, kept, root, operator, self.marked, frozenset(self.done))
+        return Situation(self.initialised, self.sealed, kept, root, operator, self.marked, frozenset(self.done), self.half)
 
     def do(self, action: Action, *, cut: bool) -> None:  # noqa: C901, PLR0912 - one branch an action
         """Does the action; with `cut` only its first half, where it has two."""
         if action is A.RESET:
             assert not self.used, "a Vault that was used is never reset"
             self.initialised, self.sealed, self.root_alive = False, True, False
+            self.prepared = self.half = False
         elif action is A.RETIRE:
             self.kept_operator = -1
             if not cut:
@@ -144,6 +152,12 @@ class World:
         elif action is A.INITIALISE:
             assert not self.initialised
             assert self.marked
+            if self.prepared:
+                self.half = True
+                return
+            if cut and self.generation % 2:
+                self.prepared = True
+                return
             self.initialised, self.generation, self.root_alive = True, self.generation + 1, True
             if not cut:
                 self.kept_keys, self.kept_root = self.generation, True
@@ -172,7 +186,7 @@ class World:
             self.kept_root = False
 
     def killed(self, *, restarted: bool) -> None:
-        self.done, self.refused = set(), False
+        self.done, self.refused, self.half = set(), False, False
         self.sealed = self.sealed or restarted
 
     def up(self, kill_at: int | None = None, *, cut: bool = False) -> bool:
@@ -201,6 +215,7 @@ def test_killed_anywhere_it_ends_ready(runs: list[tuple[int, bool, bool, bool]])
         world.killed(restarted=restarted)
         if destroyed:
             world.initialised, world.sealed, world.root_alive, world.used = False, True, False, False
+            world.prepared = False
     assert world.up()
     assert not world.sealed
     assert not world.root_alive

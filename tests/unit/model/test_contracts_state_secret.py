@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from labctl.model.contracts import FoundationContract, check_outputs
 from labctl.model.errors import AdapterError
 from labctl.model.secret import MASK, Secret
-from labctl.model.state import parse_state
+from labctl.model.state import parse_state, without
 
 FOUNDATION = {
     "node": "pve",
@@ -93,6 +93,27 @@ def test_addresses_are_those_that_terraform_takes() -> None:
     assert found.addresses == {"a.plain", "a.counted[0]", "a.counted[1]", each}
     assert found.tainted == ("a.counted[1]",)
     assert found.guests == {each: "gitlab"}
+
+
+def test_a_state_without_what_went_with_a_guest() -> None:
+    def resource(kind: str, *instances: dict[str, object], mode: str = "managed") -> dict[str, object]:
+        return {"mode": mode, "type": kind, "name": "n", "instances": list(instances)}
+
+    rules, options = (f"proxmox_virtual_environment_firewall_{part}" for part in ("rules", "options"))
+    two = [{"index_key": key, "attributes": {"vm_id": vmid}} for key, vmid in ((0, 201), (1, 202))]
+    document = json.loads(
+        state(
+            serial=4,
+            resources=[resource(rules, *two), resource(options, two[1]), resource("d", {}, mode="data"), resource("a", {})],
+        )
+    )
+    found = parse_state(json.dumps(document), "platform")
+    assert found.on_guests == {f"{rules}.n[0]": 201, f"{rules}.n[1]": 202, f"{options}.n[1]": 202}
+    left = without(document, {address for address, vmid in found.on_guests.items() if vmid == 202})
+    assert parse_state(json.dumps(left), "platform").addresses == {f"{rules}.n[0]", "a.n"}
+    assert [one["mode"] for one in left["resources"]] == ["managed", "data", "managed"]
+    assert left["serial"] == 5
+    assert without(document, ()) == {**document, "serial": 5}
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"version": 3}', state(serial="x")])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from labctl.model.inventory import FirewallRule, GuestEntry, Pool
-from labctl.model.leftovers import Found, candidates, entered, in_doubt, leftovers, unfinished
+from labctl.model.leftovers import Found, candidates, entered, in_doubt, known_destroyed, leftovers, unfinished
 
 VAULT = "proxmox_virtual_environment_vm.vault"
 VALUES = {"vm_id": 102, "name": "vault", "node_name": "pve", "tags": ["datalab", "labctl", "role-vault"], "pool_id": "datalab"}
@@ -45,6 +45,20 @@ def test_runs_since_the_last_good_end_count() -> None:
 @pytest.mark.parametrize("end", ["applied", "up to date", "destroyed"])
 def test_a_good_end_leaves_nothing(end: str) -> None:
     assert unfinished([("2", [stack(end)]), ("1", [stack("applying", creates=["a"])])], "foundation").creates == frozenset()
+
+
+def test_a_stack_is_known_to_be_destroyed_by_the_last_run_that_touched_it() -> None:
+    gone = [stack("applying"), stack("planning"), stack("applying"), stack("destroyed")]
+    cut_off = [stack("applying"), stack("destroyed"), stack("applying")]
+    for journals, known in (
+        ([("2", [stack("planning")]), ("1", gone)], True),
+        ([("2", cut_off), ("1", gone)], False),
+        ([("2", [stack("applying"), stack("applied")]), ("1", gone)], False),
+        ([("1", [stack("planning")])], False),
+        ([], False),
+    ):
+        assert known_destroyed(journals, "foundation") is known
+        assert known_destroyed(journals, "platform") is False
 
 
 def test_a_stack_is_in_doubt_while_its_apply_has_no_good_end() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from labctl.model.units import UnitState, parse_units
 from labctl.sandbox.guests.commands import COMMANDS, Context, run
 from labctl.sandbox.guests.files import GuestFiles
 from labctl.sandbox.guests.runtime import GuestSpec
@@ -88,6 +89,33 @@ def test_systemctl_has_systemds_exit_codes(context: Context) -> None:
     unit = context.units["openbao.service"]
     assert isinstance(unit, FakeUnit)
     assert unit.seen == ["start", "reload"]
+
+
+def test_systemctl_shows_units_as_systemd_does(context: Context) -> None:
+    sh(context, "systemctl start openbao.service")
+    shown = sh(context, "systemctl show --property=Id,LoadState,ActiveState openbao.service docker.service")
+    assert parse_units(shown.out, ["openbao.service", "docker.service"]) == (
+        UnitState("openbao.service", "active"),
+        UnitState("docker.service", "missing"),
+    )
+
+
+def test_journalctl_goes_on_where_it_was(context: Context) -> None:
+    context.files.write("/var/log/openbao.service.log", b"one\ntwo\nthr")
+    first = sh(context, "journalctl --boot --no-pager --output=short-iso --lines=5000 --show-cursor").out.splitlines()
+    assert first[:-1] == ["openbao.service: one", "openbao.service: two"]
+    cursor = first[-1].removeprefix("-- cursor: ")
+    context.files.write("/var/log/openbao.service.log", b"one\ntwo\nthree\n")
+    more = sh(context, f"journalctl --boot --show-cursor --after-cursor={cursor}").out.splitlines()
+    assert more[:-1] == ["openbao.service: three"]
+    assert sh(context, "journalctl --boot --output=cat --lines=1 --unit=openbao.service").out == "three\n"
+    assert sh(context, "journalctl --unit=none.service").out == ""
+
+
+def test_tail(context: Context) -> None:
+    context.files.write("/var/log/x.log", b"1\n2\n3\n")
+    assert sh(context, "tail --lines=2 /var/log/x.log").out == "2\n3\n"
+    assert sh(context, "tail /var/log/missing.log").code == 1
 
 
 def test_no_shell_is_among_the_commands() -> None:

@@ -11,8 +11,8 @@ from urllib.parse import quote_plus
 from labctl.adapters.proxmox import _parse
 from labctl.adapters.proxmox._parse import ExecResult, Interface
 from labctl.adapters.proxmox._session import Session
-from labctl.adapters.proxmox.errors import AgentUnavailable, FileMissing, ProxmoxFailed
-from labctl.model.errors import AdapterError, UserError
+from labctl.adapters.proxmox.errors import AgentUnavailable, FileMissing, ProxmoxFailed, StillRunning
+from labctl.model.errors import UserError
 from labctl.model.secret import Secret
 
 CONTENT_LIMIT = 60 * 1024
@@ -149,7 +149,7 @@ class AgentCalls(ABC):
 
         Raises:
             UserError: Nothing to run, or an input that the API cannot carry.
-            AdapterError: It did not end in time.
+            StillRunning: It did not end in time.
         """
         if not argv:
             raise UserError("there is no command to run")
@@ -161,7 +161,7 @@ class AgentCalls(ABC):
         deadline, pause = self._clock() + timeout_s, FIRST_POLL_S
         while (result := self._exec_status(vmid, pid)) is None:
             if self._clock() >= deadline:
-                raise AdapterError(
+                raise StillRunning(
                     f"{argv[0]} in guest {vmid} has not ended after {timeout_s:g} s",
                     where=self._session.endpoint,
                     hint=f"It still runs there as process {pid}.",

@@ -65,6 +65,10 @@ class FileMissing(ProxmoxFailed):
     """There is no such file in the guest."""
 
 
+class StillRunning(AdapterError):
+    """A command in a guest has not ended in time; it goes on there."""
+
+
 class TaskFailed(AdapterError):
     """A task of the node ended with an error. `log` holds its last lines."""
 

@@ -33,6 +33,10 @@ class Uninitialised(UserError):
     """The Vault was never initialised."""
 
 
+class HalfInitialised(AdapterError):
+    """An initialisation was cut off: Raft has prepared its storage, and nothing lies in it yet."""
+
+
 class Busy(AdapterError):
     """The Vault is up but not ready to serve yet."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import hvac
 import requests
 
-from labctl.adapters.vault._errors import Absent, Busy, Denied, explained
+from labctl.adapters.vault._errors import Absent, Busy, Denied, HalfInitialised, explained
 from labctl.model.catalogue import MOUNT, OPERATOR
 from labctl.model.errors import AdapterError, LabError, UserError
 from labctl.model.secret import Secret
@@ -160,11 +160,17 @@ class Vault:
         """Initialises it. The result exists nowhere else: keep it at once.
 
         Raises:
+            HalfInitialised: An initialisation was cut off before it did anything of use; the storage must be emptied first.
             AdapterError: It is initialised already, or the answer was lost. A lost answer leaves a Vault that nobody can open.
         """
         patient = type(self)(self.address, self._ca_file, None, INITIALISE_TIMEOUT_S)
         with explained(self.address):
-            answer = patient.client.sys.initialize(secret_shares=shares, secret_threshold=threshold)
+            try:
+                answer = patient.client.sys.initialize(secret_shares=shares, secret_threshold=threshold)
+            except hvac.exceptions.VaultError as error:
+                if "cluster already has state" not in str(error):
+                    raise
+                raise HalfInitialised("its initialisation was cut off, and cannot begin again", where=self.address) from error
         return InitResult(tuple(map(Secret, answer["keys_base64"])), Secret(answer["root_token"]))
 
     def unseal(self, keys: Sequence[Secret], timeout_s: float = 60.0) -> None:
@@ -262,6 +268,43 @@ class Vault:
         with explained(self.address):
             answer = self.client.auth.approle.generate_secret_id(role, wrap_ttl=f"{ttl_s}s")
         return Secret(answer["wrap_info"]["token"])
+
+    def wrapping_alive(self, wrapping_token: Secret) -> bool:
+        """Whether a wrapping token is still unused and within its life. Looking does not use it up."""
+        with explained(self.address):
+            try:
+                self.client.write_data("sys/wrapping/lookup", data={"token": wrapping_token.reveal()})
+            except (hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden):
+                return False
+        return True
+
+    def withdraw_secret_ids(self, role: str) -> int:
+        """Destroys every secret-id of the role that is out, by its accessor; returns how many there were."""
+        accessors = self._accessors(role)
+        with explained(self.address):
+            for accessor in accessors:
+                self.client.auth.approle.destroy_secret_id_accessor(role, accessor)
+        return len(accessors)
+
+    def end_logins(self, role: str) -> int:
+        """Revokes every token that was handed out to the AppRole; returns how many there were."""
+        with explained(self.address):
+            listed = self.client.auth.token.list_accessors()["data"]["keys"]
+        return sum(self._end_login(accessor, role) for accessor in listed)
+
+    def _end_login(self, accessor: str, role: str) -> bool:
+        with explained(self.address):
+            try:
+                about = self.client.auth.token.lookup_accessor(accessor)["data"]
+                if (about.get("meta") or {}).get("role_name") != role:
+                    return False
+                self.client.auth.token.revoke_accessor(accessor)
+            except hvac.exceptions.InvalidRequest as error:
+                if "invalid accessor" not in str(error):
+                    raise
+                # It ended between the list and now.
+                return False
+        return True
 
     def unwrap(self, wrapping_token: Secret) -> dict[str, Secret]:
         """What a wrapping token holds; works once.

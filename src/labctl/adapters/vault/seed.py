@@ -43,7 +43,7 @@ def generate(generator: Generator) -> Secret:
     if generator.kind == "uuid":
         return Secret(str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
     alphabet = _ALPHABETS[generator.kind]
-    return Secret("".join(secrets.choice(alphabet) for _ in range(generator.length)))
+    return Secret(generator.prefix + "".join(secrets.choice(alphabet) for _ in range(generator.length)))
 
 
 def seed(vault: Vault, specs: Sequence[SecretSpec]) -> SeedResult:

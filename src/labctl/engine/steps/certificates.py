@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from typing import Protocol
 
 from labctl.adapters.pki import Authority, covers, expires_in, serves, sign
 from labctl.adapters.proxmox import Proxmox
@@ -15,6 +17,33 @@ from labctl.model.lab import GuestSpec
 
 RENEW_BEFORE = timedelta(days=30)
 POLL_S = 1.0
+_LOOK_EVERY = 5
+
+
+class Booting(Protocol):
+    """A guest's first boot."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Entered around a wait, the one part that a signal may cut off."""
+
+    def require_no_failure(self) -> None:
+        """Raises where it has failed."""
+
+    def wait_for_boot(self) -> None:
+        """Returns when it is done."""
+
+
+class _Up:
+    """It was done long ago."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def require_no_failure(self) -> None:
+        return
+
+    def wait_for_boot(self) -> None:
+        return
 
 
 def ensure_certificate(
@@ -26,7 +55,7 @@ def ensure_certificate(
     *,
     timeout_s: float,
     say: Callable[[str], None],
-    waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    booting: Booting | None = None,
 ) -> bool:
     """Signs the guest's certificate where it is missing, about to expire or for another name; says whether it did.
 
@@ -38,24 +67,28 @@ def ensure_certificate(
         authority: Gives the authority with its key; called only when something is to be signed.
         timeout_s: How long to wait for the guest's first boot to make its request.
         say: Where progress goes.
-        waiting: Entered around the wait for the request, the one part that may be cut off by a signal.
+        booting: The guest's first boot, where it may still be going on.
 
     Raises:
         AdapterError: The guest made no request in time, or one for other names.
         UserError: The authority's key is needed and no operator's key is at hand.
     """
+    booting = booting or _Up()
     names, addresses = (guest.fqdn, guest.name), (output.address,)
     current = hypervisor.file_read(output.vmid, guest.role.cert, missing_ok=True)
     if current:
         pem = current.decode()
         if covers(pem, names, addresses, authority_pem) and expires_in(pem) > RENEW_BEFORE:
+            booting.wait_for_boot()
             _serve(hypervisor, guest, output, pem)
             return False
     say(f"signing the certificate of guest {guest.name}")
-    with waiting():
-        request = _wait_for_request(hypervisor, guest, output, timeout_s)
+    with booting.waiting():
+        request = _wait_for_request(hypervisor, guest, output, timeout_s, booting)
     signed = sign(request, authority(), names=names, addresses=addresses)
     hypervisor.file_write(output.vmid, guest.role.cert, signed + authority_pem, mode=0o644)
+    # Before that, the service may not be installed yet; started too often in vain, systemd would give it up.
+    booting.wait_for_boot()
     action = "reload-or-restart" if current else "restart"
     hypervisor.exec(output.vmid, ["systemctl", action, guest.role.unit]).check(f"systemctl {action} {guest.role.unit}")
     return True
@@ -71,9 +104,9 @@ def _serve(hypervisor: Proxmox, guest: GuestSpec, output: GuestOutput, pem: str)
         hypervisor.exec(output.vmid, ["systemctl", "reload-or-restart", guest.role.unit]).check(f"reload of {guest.role.unit}")
 
 
-def _wait_for_request(hypervisor: Proxmox, guest: GuestSpec, output: GuestOutput, timeout_s: float) -> str:
+def _wait_for_request(hypervisor: Proxmox, guest: GuestSpec, output: GuestOutput, timeout_s: float, booting: Booting) -> str:
     limit = time.monotonic() + timeout_s
-    while True:
+    for turn in itertools.count(1):
         content = hypervisor.file_read(output.vmid, guest.role.csr, missing_ok=True)
         if content:
             return content.decode()
@@ -83,4 +116,7 @@ def _wait_for_request(hypervisor: Proxmox, guest: GuestSpec, output: GuestOutput
                 where=f"guest {guest.name}",
                 hint="Its first boot failed or is slow: look at /var/log/cloud-init-output.log in the guest, then run again.",
             )
+        if turn % _LOOK_EVERY == 0:
+            booting.require_no_failure()
         time.sleep(POLL_S)
+    raise AssertionError

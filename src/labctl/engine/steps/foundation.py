@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from labctl.adapters.objectstore import Credentials, ObjectStore, identities
 from labctl.adapters.vault import Vault
-from labctl.engine.identity import read_authority, recipients
+from labctl.engine.identity import AUTHORITY, SSH_KEY, read_authority, read_ssh_key, recipients
 from labctl.engine.labrun import LabRun
 from labctl.engine.session import LabSession, open_session
 from labctl.engine.steps.certificates import ensure_certificate
+from labctl.engine.steps.guests import ComingUp, patience
 from labctl.engine.steps.store import deliver_credentials, ensure_buckets
 from labctl.engine.steps.vault import ensure_vault
-from labctl.model.catalogue import STORE_ROOT, bucket_secrets
+from labctl.model.catalogue import PLATFORM_SSH, STORE_ROOT, bucket_secrets
 from labctl.model.contracts import FoundationContract
 from labctl.model.errors import AdapterError
 from labctl.model.guestfiles import VAULT_AUDIT_LOG, VAULT_RESET_UNIT
 
-BOOTED_S, APPLIANCE_S = 900.0, 60.0
-"""How long a first boot may take. One that really boots fetches packages."""
 STORE_S = 120.0
 """How long the store may take to answer; it is installed by then."""
 LAYER = "foundation"
@@ -29,28 +28,23 @@ def foundation_steps(run: LabRun, contract: FoundationContract) -> list[str]:
         run.say(text, LAYER, kind="step")
 
     changes = []
-    timeout_s = BOOTED_S if run.lab.boots else APPLIANCE_S
     authority_pem = run.paths.authority.read_text()
     for name in ("vault", "store"):
         output = contract.guests[name]
-        run.say(f"waiting for the agent of guest {name}", LAYER, kind="progress")
-        with run.interrupts.raising():
-            run.hypervisor.agent_wait(output.vmid, timeout_s, say)
+        guest = ComingUp(run, LAYER, name, output)
+        guest.wait_for_agent()
         if ensure_certificate(
             run.hypervisor,
             run.lab.guest(name),
             output,
             authority_pem,
             lambda: read_authority(run.keyring, run.identities),
-            timeout_s=timeout_s,
+            timeout_s=patience(run.lab).boot_s,
             say=say,
-            waiting=run.interrupts.raising,
+            booting=guest,
         ):
             changes.append(f"certificate of guest {name} signed")
-        if run.lab.boots:
-            # Signed meanwhile; what follows needs what cloud-init installs.
-            with run.interrupts.raising():
-                run.hypervisor.exec(output.vmid, ["cloud-init", "status", "--wait"], timeout_s=timeout_s)
+        guest.learn_host_key()
     run.interrupts.check()
     changes += _vault(run, contract)
     run.interrupts.check()
@@ -80,7 +74,18 @@ def _vault(run: LabRun, contract: FoundationContract) -> list[str]:
     if run.session is not None:
         run.session.close()
     run.session = open_session(run.lab, run.paths, ready.client, contract.model_dump())
-    return list(ready.changes)
+    return [*ready.changes, *_keys(run, absent=PLATFORM_SSH in ready.seeded.awaited)]
+
+
+def _keys(run: LabRun, *, absent: bool) -> list[str]:
+    """The Vault gets a copy of labctl's SSH key, and the key files follow a change of the operators."""
+    changes = []
+    if absent:
+        _session(run).vault.write(PLATFORM_SSH, {"private_key": read_ssh_key(run.keyring, run.identities)}, cas=0)
+        changes.append(f"secret {PLATFORM_SSH} written")
+    operators = recipients(run.lab, run.paths)
+    moved = [name for name in (AUTHORITY, SSH_KEY) if run.keyring.rewrap(name, operators, run.identities)]
+    return changes + [f"key file {name} encrypted to the operators that lab.yaml lists now" for name in moved]
 
 
 def _store(run: LabRun, contract: FoundationContract) -> list[str]:

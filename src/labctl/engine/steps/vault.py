@@ -13,6 +13,7 @@ from labctl.adapters.vault import (
     AppRoleCredentials,
     Denied,
     Desired,
+    HalfInitialised,
     SeedResult,
     Vault,
     VaultStatus,
@@ -192,6 +193,7 @@ class _Life:
     credentials: AppRoleCredentials | None = None
     session: Vault | None = None
     refused: bool = False
+    half: bool = False
     root_alive: bool | None = None
     done: set[Action] = field(default_factory=set)
     written: set[str] = field(default_factory=set)
@@ -215,6 +217,7 @@ class _Life:
             operator=self._operator(),
             marked=self._marked(),
             done=frozenset(self.done),
+            half=self.half,
         )
 
     def _root(self, status: VaultStatus) -> Root:
@@ -271,6 +274,7 @@ class _Life:
             if time.monotonic() > deadline:
                 raise AdapterError("the Vault is not empty after its reset", where=self.vault.address, hint=status.hint)
             time.sleep(0.2)
+        self.half = False
         self.changes.append("a cut-off initialisation was undone")
 
     def _mark(self) -> None:
@@ -279,7 +283,11 @@ class _Life:
 
     def _initialise(self) -> None:
         self.keyring.rehearse(self.recipients)
-        result = self.vault.initialise()
+        try:
+            result = self.vault.initialise()
+        except HalfInitialised:
+            self.half = True
+            return
         self.keys = _Keys(result.unseal_keys, result.root_token)
         self._write_keys()
         self.root_alive = None

@@ -60,6 +60,7 @@ class Situation:
         operator: What is known of labctl's own credentials.
         marked: The note of a begun initialisation of this Vault lies there.
         done: What this run has done already.
+        half: It refuses to be initialised, because its storage was prepared already when an initialisation was cut off.
     """
 
     initialised: bool
@@ -69,6 +70,7 @@ class Situation:
     operator: Operator = Operator.NONE
     marked: bool = False
     done: frozenset[Action] = field(default_factory=frozenset)
+    half: bool = False
 
 
 def vault_actions(situation: Situation) -> tuple[Action, ...]:
@@ -81,6 +83,7 @@ def vault_actions(situation: Situation) -> tuple[Action, ...]:
     if not s.initialised:
         stale = s.keys_kept or s.operator is not Operator.NONE
         begin = ((Action.RETIRE,) if stale else ()) + (() if s.marked else (Action.MARK,))
+        begin += (Action.RESET,) if s.half else ()
         return (*begin, Action.INITIALISE, Action.UNMARK, Action.UNSEAL, *_FIRST_TIME)
     if not s.keys_kept:
         if s.marked and s.sealed:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from labctl.sandbox.guests.files import GuestFiles
+from labctl.sandbox.guests.journal import journalctl
 from labctl.sandbox.guests.runtime import GuestSpec
 from labctl.sandbox.guests.systemctl import Result, systemctl
 from labctl.sandbox.guests.units import Unit
@@ -124,6 +125,20 @@ def _cat(context: Context, arguments: list[str]) -> Result:
     return Result(out="".join(context.files.read(name).decode(errors="replace") for name in arguments))
 
 
+def _tail(context: Context, arguments: list[str]) -> Result:
+    options, names = getopt.gnu_getopt(arguments, "n:", ["lines="])
+    count = int(options[-1][1]) if options else 10
+    return Result(out="".join("".join(_lines(context, name)[-count:]) for name in names))
+
+
+def _lines(context: Context, name: str) -> list[str]:
+    return context.files.read(name).decode(errors="replace").splitlines(keepends=True)
+
+
+def _journalctl(context: Context, arguments: list[str]) -> Result:
+    return journalctl(context.files, tuple(context.units), arguments)
+
+
 def _ls(context: Context, arguments: list[str]) -> Result:
     _, names = getopt.gnu_getopt(arguments, "1aA", [])
     return Result(out="".join(f"{name}\n" for folder in names for name in context.files.names(folder)))
@@ -159,6 +174,7 @@ COMMANDS: dict[str, Command] = {
     "false": _false,
     "hostname": _hostname,
     "install": _install,
+    "journalctl": _journalctl,
     "ls": _ls,
     "mkdir": _mkdir,
     "mv": _mv,
@@ -166,6 +182,7 @@ COMMANDS: dict[str, Command] = {
     "stat": _stat,
     "sync": _true,
     "systemctl": _systemctl,
+    "tail": _tail,
     "test": _test,
     "true": _true,
     "update-ca-certificates": _true,

@@ -20,6 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from labctl.model.errors import LabError
 from labctl.model.guestfiles import GITLAB, ROLES, STORE, VAULT
+from labctl.sandbox.gitlab.served import PackageServer
 from labctl.sandbox.guests.dns import NameServer
 from labctl.sandbox.guests.engine import HOME_LABEL, VMID_LABEL, Died, Engine, EngineError, Machine, binds_of, label_of
 from labctl.sandbox.guests.qga import NOT_RUNNING, Agent
@@ -67,9 +68,18 @@ class ContainerRuntime:
         run_folder: A private folder with a short path, for the agents' sockets.
         network: The guests' network; its first address is this machine's.
         engine: The Docker engine.
+        packages: What guests install GitLab from.
     """
 
-    def __init__(self, home: Path, disks: Path, run_folder: Path, network: IPv4Network, engine: Engine) -> None:
+    def __init__(
+        self,
+        home: Path,
+        disks: Path,
+        run_folder: Path,
+        network: IPv4Network,
+        engine: Engine,
+        packages: PackageServer | None = None,
+    ) -> None:
         self._home = home
         self._disks = disks
         self._run_folder = run_folder
@@ -79,6 +89,7 @@ class ContainerRuntime:
         self._running: dict[int, _Running] = {}
         self._names: dict[int, dict[str, str]] = {}
         self._dns = NameServer(str(network[1]), self._lookup)
+        self._packages = packages
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: Callable[[int], None] = lambda _vmid: None
         self._watcher: _Watcher | None = None
@@ -191,6 +202,8 @@ class ContainerRuntime:
             if isinstance(problem, BaseException):
                 log.error("%s", problem)
         self._dns.close()
+        if self._packages:
+            await self._packages.close()
         self._engine.close()
 
     # ------------------------------------------------------------ how a guest starts
@@ -211,6 +224,8 @@ class ContainerRuntime:
                 "target.sandbox.guest_network in lab.yaml"
             ) from error
         await self._dns.open()
+        if self._packages:
+            await self._packages.open()
         return network
 
     async def _boot(self, guest: _Running, say: Say) -> None:

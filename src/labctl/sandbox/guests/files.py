@@ -149,6 +149,11 @@ class GuestFiles:
             os.close(descriptor)
 
 
+def unit_log(unit: str) -> str:
+    """Where a unit's output lies in the guest."""
+    return f"/var/log/{unit}.log"
+
+
 def _open(name: str, flags: int, folder: int, mode: int = 0o600) -> int:
     # O_NONBLOCK: a named pipe in the guest must not hang the sandbox.
     return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, mode, dir_fd=folder)

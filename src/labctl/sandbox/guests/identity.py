@@ -1,16 +1,21 @@
-"""What a guest makes for itself on its first boot: SSH host key, private key, certificate request."""
+"""What a guest makes for itself when it boots: SSH host key, private key, certificate request, what cloud-init leaves behind."""
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import json
 from pathlib import PurePosixPath
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from labctl.model.guestfiles import GuestRole
+from labctl.model.cloudinit import STAGES
+from labctl.model.guestfiles import CA_FILE, CLOUD_INIT_LOG, CLOUD_INIT_STATUS, INSTANCE_ID, GuestRole
 from labctl.sandbox.guests.files import GuestFiles
 from labctl.sandbox.guests.runtime import GuestSpec
 
@@ -34,10 +39,33 @@ def first_boot(spec: GuestSpec, role: GuestRole | None, files: GuestFiles) -> No
     """Make what is not there yet. A later boot changes nothing but the guest's name."""
     files.write("/etc/hostname", f"{spec.name}\n".encode(), 0o644)
     files.write("/etc/os-release", OS_RELEASE.encode(), 0o644)
+    _leave_cloud_inits_traces(spec, files)
     if not files.exists(SSH_HOST_KEY):
         _make_ssh_host_key(spec, files)
     if role and role.csr and not files.exists(role.csr):
         _make_request(spec, role, files)
+
+
+def _leave_cloud_inits_traces(spec: GuestSpec, files: GuestFiles) -> None:
+    """What cloud-init would have left: that it is done, the instance's name, and those files that appliances have a use for."""
+    stage = {"start": 0.5, "finished": 1.0, "errors": [], "recoverable_errors": {}}
+    status = {"v1": {"datasource": "DataSourceNoCloud [seed=/dev/sr0]", "stage": None} | dict.fromkeys(STAGES, stage)}
+    instance = hashlib.sha1(f"{spec.vmid} {spec.name} {spec.user_data}".encode(), usedforsecurity=False).hexdigest()
+    made = {CLOUD_INIT_STATUS: json.dumps(status), INSTANCE_ID: f"{instance}\n", CLOUD_INIT_LOG: ""}
+    for path, text in {**made, **_own_files(spec.user_data)}.items():
+        files.make_folder(str(PurePosixPath(path).parent), parents=True)
+        files.write(path, text.encode(), 0o644)
+
+
+def _own_files(user_data: str) -> dict[str, str]:
+    """The lab's settings and authority from the document's `write_files`."""
+    try:
+        document = YAML(typ="safe", pure=True).load(user_data)
+    except YAMLError:
+        return {}
+    entries = document.get("write_files") if isinstance(document, dict) else None
+    found = {str(entry.get("path")): str(entry.get("content", "")) for entry in entries or () if isinstance(entry, dict)}
+    return {path: text for path, text in found.items() if path == CA_FILE or path.startswith("/etc/lab/")}
 
 
 def _make_ssh_host_key(spec: GuestSpec, files: GuestFiles) -> None:

@@ -1,10 +1,11 @@
-"""What runs in guests with a role: OpenBao for `vault`, SeaweedFS for `store`."""
+"""What runs in guests with a role: OpenBao for `vault`, SeaweedFS for `store`, OpenBao's agent for those that read secrets."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import random
+import re
 import shutil
 import socket
 import sysconfig
@@ -12,7 +13,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from labctl.model.errors import AdapterError
-from labctl.model.guestfiles import STORE, VAULT, VAULT_RESET_UNIT
+from labctl.model.guestfiles import (
+    AGENT_CONFIG,
+    DOCKER,
+    GITLAB,
+    IDENTITY_READY,
+    IDENTITY_UNIT,
+    ROLE_ID,
+    STORE,
+    VAULT,
+    VAULT_RESET_UNIT,
+    WRAPPED_SECRET_ID,
+)
 from labctl.sandbox.guests.files import GuestFiles
 from labctl.sandbox.guests.identity import key_path
 from labctl.sandbox.guests.processes import Children
@@ -190,8 +202,37 @@ def _is_free(address: str, port: int) -> bool:
     return True
 
 
+def _identity_units(_spec: GuestSpec, files: GuestFiles, children: Children) -> dict[str, Unit]:
+    """The real agent, with the very settings that the guest's document holds. A guest of an older document has none."""
+    if not files.exists(AGENT_CONFIG):
+        return {}
+    settings = files.read(AGENT_CONFIG).decode()
+    made = tuple(re.findall(r'^ *destination = "([^"]+)"$', settings, re.MULTILINE))
+    config = "/run/agent.hcl"
+
+    def command() -> list[str]:
+        # Every path in it is the guest's own: this process sees them where the guest's files lie on this machine.
+        text = re.sub(
+            r'= "(/(?:run|usr|etc)/[^"]*)"$',
+            lambda found: f"= {json.dumps(str(files.host_path(found[1])))}",
+            settings,
+            flags=re.MULTILINE,
+        )
+        files.write(config, text.encode(), 0o600)
+        if files.exists(IDENTITY_READY):
+            files.remove(IDENTITY_READY)
+        return [openbao_program(), "agent", f"-config={files.host_path(config)}"]
+
+    files.make_folder("/var/lib/lab", 0o700, parents=True)
+    needs = (ROLE_ID, WRAPPED_SECRET_ID)
+    service = Service(IDENTITY_UNIT, command, needs, "/var/lib/lab", ready=made, spent=needs, restarts=False)
+    return {IDENTITY_UNIT: ServiceUnit(service, files, children)}
+
+
 UNITS_OF_ROLE: dict[str, Callable[[GuestSpec, GuestFiles, Children], dict[str, Unit]]] = {
     VAULT.name: _vault_units,
     STORE.name: _store_units,
+    GITLAB.name: _identity_units,
+    DOCKER.name: _identity_units,
 }
 """The units of each role that has any."""

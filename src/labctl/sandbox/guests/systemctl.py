@@ -30,6 +30,8 @@ async def systemctl(units: Mapping[str, Unit], arguments: list[str]) -> Result:
         return Result()
     verb = {"enable": "start", "disable": "stop", "try-restart": "restart", "reload-or-restart": "reload"}.get(verb, verb)
     chosen = [name if "." in name else f"{name}.service" for name in names]
+    if verb == "show":
+        return Result(out="\n".join(_shown(units, name) for name in chosen))
     if verb in {"is-active", "is-failed", "status"}:
         return _report(units, verb, chosen)
     if verb not in {"start", "stop", "restart", "reload"}:
@@ -41,6 +43,14 @@ async def systemctl(units: Mapping[str, Unit], arguments: list[str]) -> Result:
         if unit and (problem := await _do(unit, verb)):
             return Result(1, err=f"{problem}\n")
     return Result()
+
+
+def _shown(units: Mapping[str, Unit], name: str) -> str:
+    """The three properties that labctl asks for."""
+    unit = units.get(name)
+    known = unit is not None or name in _ALWAYS_ACTIVE
+    state = unit.state if unit else "active" if known else "inactive"
+    return f"Id={name}\nLoadState={'loaded' if known else 'not-found'}\nActiveState={state}\n"
 
 
 async def _do(unit: Unit, verb: str) -> str:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from labctl.model.errors import LabError
-from labctl.sandbox.guests.files import GuestFiles
+from labctl.sandbox.guests.files import GuestFiles, unit_log
 from labctl.sandbox.guests.processes import Child, Children
 
 log = logging.getLogger(__name__)
 
 RESTART_DELAY_S = 0.5
+READY_TIMEOUT_S = 60.0
 START_LIMIT, START_LIMIT_INTERVAL_S = 5, 30.0
 
 
@@ -52,6 +53,9 @@ class Service:
         needs: Files of the guest without which it does not start (ConditionPathExists).
         folder: Its working directory in the guest.
         stop_grace_s: How long it gets to end by itself.
+        ready: Files of the guest that it makes; it is active once they are there (ExecStartPost).
+        spent: Files of the guest that are removed when it has ended (ExecStopPost).
+        restarts: Whether it is started again when it fails (Restart=on-failure).
     """
 
     name: str
@@ -59,6 +63,9 @@ class Service:
     needs: tuple[str, ...]
     folder: str
     stop_grace_s: float = 10.0
+    ready: tuple[str, ...] = ()
+    spent: tuple[str, ...] = ()
+    restarts: bool = True
 
 
 class ServiceUnit:
@@ -91,7 +98,7 @@ class ServiceUnit:
         if not all(self._files.exists(path) for path in self.service.needs):
             return ""
         self._starts.clear()
-        return await self._spawn()
+        return await self._spawn() or await self._wait_ready()
 
     async def stop(self, grace_s: float | None = None) -> None:
         """End it: SIGTERM, a while, SIGKILL."""
@@ -104,6 +111,7 @@ class ServiceUnit:
             await self._children.end(
                 child, self.service.stop_grace_s if grace_s is None else min(grace_s, self.service.stop_grace_s)
             )
+        self._forget_spent()
 
     async def restart(self) -> str:
         """Stop it and start it again."""
@@ -121,26 +129,47 @@ class ServiceUnit:
         self._starts.append(time.monotonic())
         self._files.make_folder(self.service.folder, 0o700, parents=True)
         folder = self._files.host_path(self.service.folder)
-        log_file = self._files.host_path(f"/var/log/{self.service.name}.log")
+        log_file = self._files.host_path(unit_log(self.service.name))
         try:
             self._child = await self._children.start(self.service.command(), folder, log_file)
         except (OSError, LabError) as error:
             self._state = "failed"
             return f"Failed to start {self.service.name}: {error}"
-        self._state = "active"
+        self._state = "activating" if self.service.ready else "active"
         self._watcher = asyncio.get_running_loop().create_task(self._watch(self._child))
         return ""
+
+    async def _wait_ready(self) -> str:
+        """Wait for what it makes; what went wrong, "" for nothing."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not all(self._files.exists(path) for path in self.service.ready):
+            if self._child is None:
+                return f"Job for {self.service.name} failed because the control process exited with error code."
+            if time.monotonic() > deadline:
+                await self.stop()
+                self._state = "failed"
+                return f"Job for {self.service.name} failed because a timeout was exceeded."
+            await asyncio.sleep(0.05)
+        if self._state == "activating" and self._child is not None:
+            self._state = "active"
+        return ""
+
+    def _forget_spent(self) -> None:
+        for path in self.service.spent:
+            with contextlib.suppress(FileNotFoundError):
+                self._files.remove(path)
 
     async def _watch(self, child: Child) -> None:
         code = await child.process.wait()
         self._children.forget(child)
         self._child = None
+        self._forget_spent()
         if code == 0:
             self._state = "inactive"
             return
         log.warning("%s ended with %s", self.service.name, code)
         recent = [start for start in self._starts if time.monotonic() - start < START_LIMIT_INTERVAL_S]
-        if len(recent) >= START_LIMIT:
+        if len(recent) >= START_LIMIT or not self.service.restarts:
             self._state = "failed"
             return
         self._state = "activating"

@@ -121,6 +121,7 @@ class Host:
     def spec(self, guest: Guest) -> GuestSpec:
         """A guest as its runtime sees it."""
         address, prefix = self.address_of(guest)
+        user_data = self.user_data(guest)
         return GuestSpec(
             guest.vmid,
             guest.name,
@@ -128,10 +129,10 @@ class Host:
             address,
             prefix,
             mac_of(guest.config.get("net0")) or "00:00:00:00:00:00",
-            self._fqdn(guest),
+            self._fqdn(guest, user_data),
             int(parse_properties(guest.config.get("memory", 512), "current").get("current", 512)),
             cores=int(guest.config.get("cores", 1)) * int(guest.config.get("sockets", 1)),
-            user_data=(user_data := self.user_data(guest)),
+            user_data=user_data,
             instance_id=hashlib.sha1(f"{user_data}{_network_data(guest)}".encode(), usedforsecurity=False).hexdigest(),
             boots=guest.kind == "qemu",
         )
@@ -141,15 +142,12 @@ class Host:
         file = self.snippet(guest)
         return file.read_text(errors="replace") if file else f"#cloud-config\nhostname: {guest.name}\nmanage_etc_hosts: true\n"
 
-    def _fqdn(self, guest: Guest) -> str:
+    def _fqdn(self, guest: Guest, user_data: str) -> str:
         """The full name that cloud-init would set: from the user-data, else the search domain."""
-        document: object = None
-        file = self.snippet(guest)
-        if file:
-            try:
-                document = YAML(typ="safe", pure=True).load(file.read_text())
-            except (YAMLError, UnicodeDecodeError):
-                document = None
+        try:
+            document: object = YAML(typ="safe", pure=True).load(user_data)
+        except YAMLError:
+            document = None
         if isinstance(document, dict) and isinstance(document.get("fqdn"), str):
             return str(document["fqdn"])
         domain = str(guest.config.get("searchdomain", ""))

@@ -1,0 +1,7 @@
+
+template {
+  destination = $destination
+  perms = "0600"
+  error_on_missing_key = true
+  contents = $text
+}

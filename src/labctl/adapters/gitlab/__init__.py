@@ -1,0 +1,10 @@
+"""GitLab's API as labctl uses it.
+
+The only room that knows python-gitlab. It speaks to one GitLab with one token and looks at no configuration file and no
+environment variable, proxies included. It says what is; what to do about it is decided elsewhere (`labctl.engine.steps.gitlab`).
+"""
+
+from labctl.adapters.gitlab._errors import Forbidden, NotThere, Refused, Unready
+from labctl.adapters.gitlab.client import GitLab, NewRunner, Runner
+
+__all__ = ["Forbidden", "GitLab", "NewRunner", "NotThere", "Refused", "Runner", "Unready"]

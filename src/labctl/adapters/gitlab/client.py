@@ -1,0 +1,200 @@
+"""A GitLab as labctl uses it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gitlab
+import requests
+
+from labctl.adapters.gitlab._errors import Forbidden, Refused, Unready, explained, not_json
+from labctl.model.errors import LabError
+from labctl.model.secret import Secret
+
+TIMEOUT_S = 15.0
+TELL_EVERY_S = 10.0
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """A runner as GitLab knows it.
+
+    Attributes:
+        id: Its number.
+        description: What it is called in GitLab.
+        status: `online`, `offline`, `stale` or `never_contacted`.
+        paused: It gets no jobs.
+        tags: By which jobs choose it; empty where only a list of runners was asked for.
+        run_untagged: It takes jobs without tags too.
+    """
+
+    id: int
+    description: str
+    status: str
+    paused: bool
+    tags: tuple[str, ...] = ()
+    run_untagged: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NewRunner:
+    """A runner that was just made. Its token is shown this once."""
+
+    id: int
+    token: Secret
+
+
+class GitLab:
+    """A connection to one GitLab.
+
+    Every method raises LabErrors: `Refused` when the token is not accepted, `Forbidden` when it lacks the right, `Unready` when
+    GitLab cannot be reached or is starting, `UserError` when something else answers. Each names the URL and what to do.
+
+    Args:
+        url: `http://host` or `https://host:port`, without a path.
+        token: An administrator's personal access token.
+        ca_file: PEM of the authority that signed its certificate; None for the system's.
+        timeout_s: How long to wait for an answer.
+    """
+
+    def __init__(self, url: str, token: Secret, ca_file: Path | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        self.url = url
+        session = requests.Session()
+        session.trust_env = False
+        self._client = gitlab.Gitlab(
+            url,
+            private_token=token.reveal(),
+            session=session,
+            ssl_verify=str(ca_file) if ca_file else True,
+            timeout=timeout_s,
+            # The address here may be another than GitLab's own idea of it, which its links have.
+            keep_base_url=True,
+        )
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._client.session.close()
+
+    # --- its life
+
+    def wait_ready(
+        self,
+        timeout_s: float,
+        say: Callable[[str], None] = lambda _text: None,
+        between: Callable[[LabError], None] = lambda _error: None,
+        poll_s: float = 2.0,
+    ) -> Answer:
+        """Waits until GitLab serves its API and knows the token; returns its settings, which took the first answer.
+
+        `/-/readiness` would not do: GitLab shows it to the machine itself only.
+
+        Args:
+            timeout_s: For how long.
+            say: Gets a line every ten seconds of waiting.
+            between: Called with the reason after each try in vain; what it raises ends the wait.
+            poll_s: Pause between tries.
+
+        Raises:
+            LabError: The last reason, once the time is over; at once where waiting would not help.
+        """
+        began = told = time.monotonic()
+        while True:
+            try:
+                return self.settings()
+            except (Unready, Refused) as error:
+                waited = time.monotonic() - began
+                if waited >= timeout_s:
+                    error.message = f"{error.message}, for {waited:.0f} s"
+                    raise
+                between(error)
+                if time.monotonic() - told >= TELL_EVERY_S:
+                    told = time.monotonic()
+                    say(f"waiting for GitLab, {waited:.0f} s: {error.message}")
+            time.sleep(poll_s)
+
+    def settings(self) -> Answer:
+        """The instance's settings."""
+        return self._get("/application/settings", "read GitLab's settings")
+
+    def change_settings(self, values: Mapping[str, Any]) -> None:
+        """Changes settings of the instance."""
+        with explained(self.url, "change GitLab's settings"):
+            self._client.http_put("/application/settings", post_data=dict(values))
+
+    # --- runners
+
+    def create_runner(self, description: str, tags: Sequence[str], *, run_untagged: bool) -> NewRunner:
+        """Makes a runner for the whole instance. Keep its token at once: GitLab does not show it again."""
+        fields = {
+            "runner_type": "instance_type",
+            "description": description,
+            "tag_list": ",".join(tags),
+            "run_untagged": run_untagged,
+        }
+        with explained(self.url, "make a runner"):
+            found = self._client.http_post("/user/runners", post_data=fields)
+        made = self._object(found)
+        return NewRunner(int(made["id"]), Secret(str(made["token"])))
+
+    def runner_alive(self, token: Secret) -> int | None:
+        """The number of the runner whose token it is; None where GitLab knows none."""
+        try:
+            with explained(self.url, "check the runner's token"):
+                found = self._client.http_post("/runners/verify", post_data={"token": token.reveal()})
+        except Forbidden:
+            return None
+        return int(self._object(found)["id"])
+
+    def runner(self, number: int) -> Runner:
+        """One runner.
+
+        Raises:
+            NotThere: There is none with this number.
+        """
+        return _runner(self._get(f"/runners/{number}", f"read runner {number}"))
+
+    def find_runners(self, description: str) -> tuple[Runner, ...]:
+        """The instance's runners with exactly this description, the newest first."""
+        with explained(self.url, "list the runners"):
+            found = self._client.http_list("/runners/all", query_data={"type": "instance_type"}, get_all=True)
+        return tuple(_runner(row) for row in found if row["description"] == description)
+
+    def change_runner(self, number: int, tags: Sequence[str], *, run_untagged: bool) -> None:
+        """Sets by which jobs choose a runner, and lets it work."""
+        fields = {"tag_list": ",".join(tags), "run_untagged": run_untagged, "paused": False}
+        with explained(self.url, f"change runner {number}"):
+            self._client.http_put(f"/runners/{number}", post_data=fields)
+
+    def delete_runner(self, number: int) -> None:
+        """Removes a runner."""
+        with explained(self.url, f"remove runner {number}"):
+            self._client.http_delete(f"/runners/{number}")
+
+    # --- requests
+
+    def _get(self, path: str, what: str) -> Answer:
+        with explained(self.url, what):
+            found = self._client.http_get(path)
+        return self._object(found)
+
+    def _object(self, found: Answer | requests.Response) -> Answer:
+        if not isinstance(found, dict):
+            raise not_json(self.url)
+        return found
+
+
+def _runner(row: Mapping[str, Any]) -> Runner:
+    return Runner(
+        id=int(row["id"]),
+        description=str(row["description"] or ""),
+        status=str(row["status"]),
+        paused=bool(row["paused"]),
+        tags=tuple(sorted(row.get("tag_list") or ())),
+        run_untagged=bool(row.get("run_untagged", True)),
+    )

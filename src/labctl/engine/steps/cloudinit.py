@@ -1,0 +1,159 @@
+"""Step: waits until a guest's cloud-init has done its work, and says what it is at. The same for a VM and for a container."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from labctl.adapters.proxmox import AgentUnavailable, FileMissing, GuestMissing, Proxmox, ProxmoxFailed, StillRunning, Unreachable
+from labctl.model.cloudinit import Boot, BootStatus, ended_well, judge, telling_lines
+from labctl.model.errors import AdapterError, LabError
+from labctl.model.guestfiles import CLOUD_INIT_LOG, CLOUD_INIT_STATUS
+
+POLL_S = 2.0
+CALL_TIMEOUT_S = 20.0
+_READ_LINES, _SHOWN_LINES = 80, 15
+
+Tell = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class FirstBoot:
+    """cloud-init in one guest, asked through the guest agent.
+
+    A guest that reboots, an agent that goes away and one that hangs are waited for; only time ends that.
+
+    Args:
+        hypervisor: Whose agent calls reach the guest.
+        name: The guest.
+        vmid: Its id.
+        limit_s: How long it may take.
+        progress: Gets a line each time that it was asked.
+        warn: Gets a line where cloud-init has complaints.
+        clock: Seconds.
+        pause: Waits for some seconds; may raise, which ends the wait.
+    """
+
+    hypervisor: Proxmox
+    name: str
+    vmid: int
+    limit_s: float
+    progress: Tell
+    warn: Tell
+    clock: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
+    _problem: str = field(default="", init=False)
+
+    def wait(self) -> float:
+        """Waits for its end; returns how long that took, 0 where there was nothing to wait for.
+
+        Raises:
+            AdapterError: cloud-init failed, with the module and the last lines of its log; it takes too long; or it never runs
+                there. The guest is left as it is.
+        """
+        if self.has_ended_well():
+            return 0.0
+        began = self.clock()
+        while not (status := self.ask()).boot.ended:
+            waited = self.clock() - began
+            if waited >= self.limit_s:
+                raise self._too_long(status)
+            self.progress(f"guest {self.name}: {self._doing(status)}, {waited:.0f} s")
+            self.pause(POLL_S)
+        self._require_success(status)
+        return self.clock() - began
+
+    def has_ended_well(self) -> bool:
+        """The quick look: one file, no process in the guest."""
+        try:
+            return ended_well(self.hypervisor.file_read(self.vmid, CLOUD_INIT_STATUS, missing_ok=True))
+        except (ProxmoxFailed, Unreachable) as error:
+            self._passing(error)
+            return False
+
+    def require_no_failure(self) -> None:
+        """For waits for something that cloud-init is to bring about.
+
+        Raises:
+            AdapterError: It has failed, so that what is waited for will never come.
+        """
+        status = self.ask()
+        if status.boot in (Boot.ERROR, Boot.DISABLED):
+            self._require_success(status)
+
+    def ask(self) -> BootStatus:
+        """How far it is; unknown where the agent does not answer now.
+
+        Raises:
+            AdapterError: There is no cloud-init in the guest, or the agent is not configured.
+        """
+        command = ["cloud-init", "status", "--format", "json"]
+        try:
+            result = self.hypervisor.exec(self.vmid, command, timeout_s=CALL_TIMEOUT_S)
+        except FileMissing as error:
+            raise AdapterError(
+                "has no cloud-init",
+                where=f"guest {self.name}",
+                hint="Its image is not a cloud image: foundation.image in lab.yaml names another.",
+            ) from error
+        except (ProxmoxFailed, StillRunning, Unreachable) as error:
+            self._passing(error)
+            return BootStatus(Boot.UNKNOWN)
+        self._problem = ""
+        return judge(result.exit_code, result.out)
+
+    def log_lines(self) -> list[str]:
+        """The last lines of what cloud-init's commands said; none where it cannot be read now."""
+        command = ["tail", f"--lines={_READ_LINES}", CLOUD_INIT_LOG]
+        try:
+            return telling_lines(self.hypervisor.exec(self.vmid, command, timeout_s=CALL_TIMEOUT_S).out)
+        except (ProxmoxFailed, StillRunning, Unreachable):
+            return []
+
+    def _passing(self, error: LabError) -> None:
+        """Remembers what stands in the way; raises where waiting does not help."""
+        if isinstance(error, GuestMissing) or (isinstance(error, AgentUnavailable) and "configured" in error.message):
+            raise error
+        self._problem = error.message
+
+    def _doing(self, status: BootStatus) -> str:
+        if status.boot is Boot.UNKNOWN:
+            return f"its agent does not answer ({self._problem})" if self._problem else "cloud-init does not say how far it is"
+        lines = self.log_lines()
+        stage = f"cloud-init {status.boot}" + (f" ({status.stage})" if status.stage else "")
+        return f"{stage}: {lines[-1][:100]}" if lines else stage
+
+    def _require_success(self, status: BootStatus) -> None:
+        if status.boot is Boot.DEGRADED:
+            self.warn(
+                f"guest {self.name}: cloud-init is done, with complaints: {'; '.join(status.complaints[:3]) or 'see its log'}"
+            )
+        elif status.boot is Boot.DISABLED:
+            raise AdapterError(
+                "cloud-init is disabled: the guest was never set up",
+                where=f"guest {self.name}",
+                hint="Its image switches it off (/etc/cloud/cloud-init.disabled); foundation.image in lab.yaml names another.",
+            )
+        elif status.boot is Boot.ERROR:
+            shown = [f"  {line[:160]}" for line in self.log_lines()[-_SHOWN_LINES:]]
+            raise AdapterError(
+                f"cloud-init failed in {status.failed_part}" + (f": {status.reason[:300]}" if status.reason else ""),
+                where=f"guest {self.name}",
+                hint="\n".join([*([f"The end of {CLOUD_INIT_LOG}:", *shown] if shown else []), *self._remedy()]),
+            )
+
+    def _too_long(self, status: BootStatus) -> AdapterError:
+        return AdapterError(
+            f"cloud-init has not ended after {self.limit_s:.0f} s: {self._doing(status)}",
+            where=f"guest {self.name}",
+            hint="\n".join(["It may still end: `labctl up` goes on waiting.", *self._remedy()]),
+        )
+
+    def _remedy(self) -> list[str]:
+        name = self.name
+        return [
+            f"The guest is left as it is: `labctl console {name}` shows its boot, `labctl ssh {name}` gets into it.",
+            f"With the cause mended, `labctl ssh {name} -- sudo cloud-init clean --logs --reboot` does its first boot again,",
+            "and `labctl up` goes on.",
+        ]

@@ -1,0 +1,223 @@
+"""Guests that boot: systemd containers that run the real cloud-init with the snippets that Terraform uploaded.
+
+One lab for the whole file: it boots four guests, which takes a while.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import docker
+import pytest
+from gitlab import Gitlab
+from proxmoxer import ProxmoxAPI
+
+from tests.e2e.canary_life import store
+from tests.e2e.labfolder import LabFolder, Result
+
+GUESTS = ("vault", "store", "gitlab", "docker")
+VMIDS = {"store": 101, "vault": 102, "gitlab": 201, "docker": 202}
+
+
+LARGE_IMAGE = """set -e
+cd $(mktemp -d)
+(command -v busybox || sudo apt-get install -qq -y busybox-static) >&2
+mkdir root; cp $(command -v busybox) root/busybox; tar -C root -c . | docker import - lab/base >&2
+for n in 1 2 3; do head -c 45000000 /dev/urandom > blob$n; done
+printf 'FROM lab/base\\nCOPY blob1 /\\nCOPY blob2 /\\nCOPY blob3 /\\n' > Dockerfile
+DOCKER_BUILDKIT=0 docker build -q -t {name}:1 . >&2
+docker push -q {name}:1 >&2
+docker image inspect -f '{{{{index .RepoDigests 0}}}}' {name}:1
+docker image rm -f {name}:1 >&2
+docker pull -q {name}:1 >&2
+docker image inspect -f '{{{{index .RepoDigests 0}}}}' {name}:1
+docker run --rm {name}:1 /busybox sha256sum /blob1 >&2
+"""
+"""Makes an image of three layers of 45 MB, pushes it, forgets it and pulls it; prints its digest after each."""
+
+
+def engine() -> docker.DockerClient:
+    """The Docker engine of this machine."""
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no Docker engine: {error}")
+        pytest.skip("no Docker engine answers")
+    return client
+
+
+class Booted:
+    """A lab whose guests boot."""
+
+    def __init__(self, lab: LabFolder, seconds: float) -> None:
+        self.lab, self.seconds = lab, seconds
+        self.client = engine()
+
+    @property
+    def pve(self) -> Any:
+        found = self.lab.json("sandbox", "status")["pve"]
+        user, _, rest = found["token"].partition("!")
+        name, _, value = rest.partition("=")
+        host = found["endpoint"].removeprefix("https://")
+        return ProxmoxAPI(host, user=user, token_name=name, token_value=value, verify_ssl=found["ca_file"]).nodes("pve")
+
+    def inside(self, guest: str, command: str, timeout_s: float = 120) -> Result:
+        """Runs a shell command as root in a guest, through its agent."""
+        agent = self.pve.qemu(VMIDS[guest]).agent
+        pid = agent.exec.post(command=["sh", "-c", command])["pid"]
+        limit = time.monotonic() + timeout_s
+        while not (state := agent("exec-status").get(pid=pid))["exited"]:
+            assert time.monotonic() < limit, f"{command} in {guest} does not end"
+            time.sleep(0.2)
+        return Result(state["exitcode"], state.get("out-data", ""), state.get("err-data", ""))
+
+    def said(self, guest: str, command: str, timeout_s: float = 120) -> str:
+        """As `inside`, and it must succeed; what it printed."""
+        done = self.inside(guest, command, timeout_s)
+        assert done.code == 0, f"{command} in {guest}: {done}"
+        return done.out
+
+    def containers(self) -> list[Any]:
+        """The containers of this lab's guests."""
+        home = str((self.lab.work / "sandbox").resolve())
+        return self.client.containers.list(all=True, filters={"label": f"labctl.home={home}"})
+
+
+@pytest.fixture(scope="module")
+def booted(make_lab: Callable[..., LabFolder]) -> Booted:
+    engine()
+    lab = make_lab(guests="container")
+    lab.ok("sandbox", "start", timeout_s=600)
+    began = time.monotonic()
+    lab.ok("up", "--yes", timeout_s=600)
+    return Booted(lab, time.monotonic() - began)
+
+
+def test_status_says_that_all_are_up(booted: Booted) -> None:
+    guests = {guest["name"]: guest for layer in booted.lab.json("status")["layers"] for guest in layer["guests"]}
+    assert set(guests) == set(GUESTS)
+    for guest in guests.values():
+        assert (guest["agent"], guest["cloud_init"]) == ("running", "done"), guest
+        assert set(guest["services"].values()) == {"active"}, guest
+
+
+def test_there_is_nothing_to_do_afterwards(booted: Booted) -> None:
+    assert "Nothing to do" in booted.lab.ok("up", "--yes").out
+    assert booted.lab.run("plan", "--detailed-exitcode").code == 0
+
+
+def test_the_address_that_the_agent_reports_is_the_one_that_answers(booted: Booted) -> None:
+    for name, port in (("vault", 8200), ("store", 9000), ("gitlab", 80), ("docker", 22)):
+        found = booted.pve.qemu(VMIDS[name]).agent("network-get-interfaces").get()["result"]
+        addresses = {one["ip-address"] for interface in found if interface["name"] != "lo" for one in interface["ip-addresses"]}
+        (layer_address,) = {
+            guest["address"]
+            for layer in booted.lab.json("status")["layers"]
+            for guest in layer["guests"]
+            if guest["name"] == name
+        }
+        assert layer_address in addresses
+        with socket.create_connection((layer_address, port), 5):
+            pass
+
+
+def test_the_registry_does_without_checksums(booted: Booted) -> None:
+    """GitLab's first fix: the effective settings, as gitlab.rb is evaluated."""
+    config = json.loads(booted.said("gitlab", "cat /var/opt/gitlab/registry/config.yml"))
+    assert config["storage"]["s3"]["checksum_disabled"] is True
+
+
+def test_the_runner_runs_four_jobs_at_once_and_was_restarted_since(booted: Booted) -> None:
+    """GitLab's second fix: `register` writes 1."""
+    config = booted.said("gitlab", "cat /etc/gitlab-runner/config.toml")
+    assert "concurrent = 4" in config.splitlines()
+    assert "glrt-" in config
+    changed = float(booted.said("gitlab", "stat -c %Y /etc/gitlab-runner/config.toml"))
+    started = booted.said("gitlab", 'date +%s -d "$(systemctl show -P ActiveEnterTimestamp gitlab-runner.service)"')
+    assert float(started) >= changed
+
+
+def test_a_large_image_is_pushed_and_pulled_with_the_same_digest(booted: Booted) -> None:
+    """From the Docker guest to the lab's registry, whose blobs lie in the lab's store."""
+    outputs = booted.lab.json("output", "platform")
+    name = f"{outputs['registry_host']}/root/images"
+    token = booted.lab.json("secrets", "get", "gitlab/root")["data"]["api_token"]
+    gitlab = Gitlab(f"http://{outputs['guests']['gitlab']['address']}", private_token=token)
+    gitlab.projects.create({"name": "images"})
+    login = ["ssh", "docker", "--", "docker", "login", "--username", "root", "--password-stdin", outputs["registry_host"]]
+    booted.lab.ok(*login, stdin=token)
+    made = booted.lab.ok("ssh", "docker", "--", LARGE_IMAGE.format(name=name), timeout_s=300).out.split()
+    assert made[0] == made[1]
+    assert made[0].startswith(f"{name}@sha256:")
+    bucket = store(booted.lab).list_objects_v2(Bucket="gitlab")["Contents"]
+    assert sum(entry["Size"] for entry in bucket) > 100 * 10**6
+
+
+def test_the_engine_is_reached_over_ssh_only(booted: Booted) -> None:
+    address = booted.lab.json("output", "platform")["guests"]["docker"]["address"]
+    for port in (2375, 2376):
+        with pytest.raises(OSError, match="refused"), socket.create_connection((address, port), 5):
+            pass
+    assert booted.lab.ok("ssh", "docker", "--", "docker", "version", "--format", "{{.Server.Os}}").out.strip() == "linux"
+    assert booted.lab.run("ssh", "docker", "--", "exit", "7").code == 7
+
+
+KEPT = {
+    # GitLab knows no other way than its own files, readable by root: the runner's token, the registry's key pair.
+    "gitlab": {"/etc/gitlab-runner/config.toml", "/var/opt/gitlab/registry/config.yml"},
+}
+
+
+def test_a_secret_lies_only_in_the_guest_that_it_is_for(booted: Booted) -> None:
+    """Root file systems, arguments, journals and what the engine knows of a container."""
+    listed = booted.lab.json("secrets", "list")["secrets"]
+    values: dict[str, set[str]] = {}
+    for secret in listed:
+        if secret["version"]:
+            held = booted.lab.json("secrets", "get", secret["path"])["data"]
+            values |= {value: set(secret["readers"]) for value in held.values()}
+    assert len(values) > 10
+    one_line = [value for value in values if "\n" not in value]
+    for container in booted.containers():
+        guest = container.attrs["Config"]["Hostname"]
+        assert not [1 for value in values if value in json.dumps(container.attrs)], f"docker inspect shows a secret of {guest}"
+        booted.pve.qemu(VMIDS[guest]).agent("file-write").post(file="/run/canaries", content="\n".join(one_line) + "\n")
+        found = booted.inside(guest, "grep -rlsF -f /run/canaries --exclude-dir=proc --exclude-dir=sys --exclude-dir=run /")
+        assert set(found.out.split()) == KEPT.get(guest, set())
+        seen = booted.said(guest, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '; rm /run/canaries; journalctl --no-pager | cat")
+        assert not [1 for value in values if value in seen], f"an argument or the journal of {guest} holds a secret"
+        delivered = booted.said(guest, "cat /run/lab/* 2>/dev/null || true")
+        there = {value for value in one_line if value in delivered}
+        assert all(guest in values[value] for value in there), f"guest {guest} has what is not for it"
+        assert bool(there) == (guest != "vault")
+
+
+def test_after_a_reboot_of_the_machine_up_brings_the_lab_back(booted: Booted) -> None:
+    secret = booted.lab.json("secrets", "get", "gitlab/root")
+    booted.said("docker", "echo kept > /root/kept; sync")
+    # As a reboot: no daemon, no container that runs, nothing asked for its leave.
+    pid = booted.lab.json("sandbox", "status")["pid"]
+    os.kill(pid, 9)
+    for container in booted.containers():
+        container.kill()
+    booted.lab.ok("up", "--yes", timeout_s=600)
+    assert booted.said("docker", "cat /root/kept") == "kept\n"
+    assert booted.lab.json("secrets", "get", "gitlab/root") == secret
+    assert booted.lab.run("plan", "--detailed-exitcode").code == 0
+
+
+def test_reset_leaves_nothing(booted: Booted) -> None:
+    home = str((booted.lab.work / "sandbox").resolve())
+    own = {"label": f"labctl.home={home}"}
+    assert booted.containers()
+    booted.lab.ok("sandbox", "reset", "--yes")
+    assert booted.containers() == []
+    assert booted.client.volumes.list(filters=own) == []
+    assert booted.client.networks.list(filters=own) == []
