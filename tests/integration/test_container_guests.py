@@ -176,6 +176,11 @@ class Bench:
             found = pve.exec(vmid, ["cloud-init", "status", "--wait", "--format", "json"], timeout_s=90)
         assert json.loads(found.out)["status"] == "done", found
 
+    def crash(self) -> None:
+        """The sandbox is killed."""
+        os.kill(self.info.pid, signal.SIGKILL)
+        until(lambda: not (status(self.home) or self.info).running)
+
     def boots(self) -> int:
         return len(self.run("cat", "/var/log/boots-with-new-data").split())
 
@@ -361,7 +366,7 @@ def test_a_machine_that_was_switched_off_brings_its_guests_back(guest: Bench) ->
     guest.run("sh", "-c", "echo kept > /var/lib/docker/data")
     guest.create(OTHER, "other", net0="virtio=BC:24:11:00:03:02,bridge=vmbr0")
     guest.power("start", OTHER)
-    os.kill(guest.info.pid, signal.SIGKILL)
+    guest.crash()
     guest.container().kill()
     guest.container(OTHER).kill()
     # And somebody tidied up meanwhile.
@@ -375,10 +380,37 @@ def test_a_machine_that_was_switched_off_brings_its_guests_back(guest: Bench) ->
 
 def test_guests_left_running_by_a_killed_sandbox_are_taken_in(guest: Bench) -> None:
     before = guest.began()
-    os.kill(guest.info.pid, signal.SIGKILL)
+    guest.crash()
     guest.info = start(guest.home, CONFIG)
     guest.ready()
     assert guest.began() != before
+
+
+def test_another_address_counts_from_the_next_start(guest: Bench) -> None:
+    guest.call("PUT", f"qemu/{VMID}/config", ipconfig0="ip=198.18.193.77/24")
+    guest.power("reboot")
+    guest.ready()
+    with guest.client() as pve:
+        assert pve.addresses(VMID) == ("198.18.193.77",)
+    assert guest.run("cat", "/sys/class/net/eth0/address").strip() == "bc:24:11:00:03:01"
+    with socket.create_connection(("198.18.193.77", 22), timeout=5) as line:
+        assert line.recv(8).startswith(b"SSH-2.0")
+
+
+def test_a_network_that_somebody_removed_is_made_again(guest: Bench) -> None:
+    guest.power("stop")
+    guest.power("stop", OTHER)
+    guest.engine.networks.get(f"labctl-{label_of(guest.home)}").remove()
+    guest.power("start")
+    guest.ready()
+    guest.power("start", OTHER)
+    with guest.client() as pve:
+        assert pve.addresses(VMID) == ("198.18.193.77",)
+    guest.call("PUT", f"qemu/{OTHER}/config", ipconfig0="ip=198.18.7.7/24")
+    with pytest.raises(TaskFailed, match=r"198\.18\.7\.7 is outside the guests' network"):
+        guest.power("reboot", OTHER)
+    guest.call("PUT", f"qemu/{OTHER}/config", ipconfig0="ip=198.18.193.52/24")
+    guest.power("start", OTHER)
 
 
 def test_it_stops_and_comes_back_with_the_sandbox(guest: Bench) -> None:

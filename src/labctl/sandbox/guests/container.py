@@ -211,11 +211,11 @@ class ContainerRuntime:
     def _sockets(self, vmid: int) -> Path:
         return self._run_folder / str(vmid)
 
-    async def _prepare(self) -> None:
-        """The network, and the names on it."""
+    async def _prepare(self) -> str:
+        """The network, and the names on it; the network's id."""
         name, gateway = f"labctl-{self._label}", str(self._network[1])
         try:
-            await _thread(self._engine.ensure_network, name, str(self._network), gateway, {HOME_LABEL: str(self._home)})
+            network = await _thread(self._engine.ensure_network, name, str(self._network), gateway, {HOME_LABEL: str(self._home)})
         except EngineError as error:
             if "overlaps" not in str(error):
                 raise
@@ -226,10 +226,11 @@ class ContainerRuntime:
         await self._dns.open()
         if self._packages:
             await self._packages.open()
+        return network
 
     async def _boot(self, guest: _Running, say: Say) -> None:
         spec = guest.spec
-        await self._prepare()
+        network = await self._prepare()
         files = write_seed(self._disks / str(spec.vmid), spec, self._dns.address)
         files["/run/qga"] = str(_made(self._sockets(spec.vmid)))
         machine = replace(self._machine(spec, guest.name), binds=files)
@@ -242,8 +243,8 @@ class ContainerRuntime:
             await self._create(machine, say)
         elif not found.running:
             await _thread(self._engine.update, guest.name, machine.memory_mib, machine.cpus)
-            if found.address != machine.address:
-                await _thread(self._engine.move, guest.name, machine.network, machine.address, machine.aliases)
+            if (found.address, found.network) != (machine.address, network):
+                await _thread(self._engine.move, machine)
         await _thread(self._engine.start, guest.name)
         guest.changing = False
         after = await _thread(self._engine.find, guest.name)

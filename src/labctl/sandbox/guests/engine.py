@@ -91,6 +91,7 @@ class Found:
         running: Whether it runs.
         exit_code: How it ended last.
         address: Its address on the network that was asked for, "" for none.
+        network: The id of that network as the container knows it; another has it by now where somebody removed it.
         binds: What of this machine is mounted in it, `source:target[:ro]`.
     """
 
@@ -98,6 +99,7 @@ class Found:
     running: bool
     exit_code: int
     address: str = ""
+    network: str = ""
     binds: tuple[str, ...] = ()
 
 
@@ -176,8 +178,8 @@ class Engine:
 
     # ------------------------------------------------------------ networks and volumes
 
-    def ensure_network(self, name: str, subnet: str, gateway: str, labels: Mapping[str, str]) -> None:
-        """Make a network, unless it is there as it should be. One with another address is made anew.
+    def ensure_network(self, name: str, subnet: str, gateway: str, labels: Mapping[str, str]) -> str:
+        """Make a network, unless it is there as it should be; its id. One with another address is made anew.
 
         Raises:
             EngineError: The engine refuses, as it does where it overlaps with another.
@@ -185,11 +187,12 @@ class Engine:
         with self._asked(f"network {name}") as api:
             for found in api.networks(names=[name]):
                 if found["Name"] == name and [entry["Subnet"] for entry in found["IPAM"]["Config"] or ()] == [subnet]:
-                    return
+                    return str(found["Id"])
                 if found["Name"] == name:
                     api.remove_network(found["Id"])
             pools = [docker.types.IPAMPool(subnet=subnet, gateway=gateway)]
-            api.create_network(name, driver="bridge", ipam=docker.types.IPAMConfig(pool_configs=pools), labels=dict(labels))
+            ipam = docker.types.IPAMConfig(pool_configs=pools)
+            return str(api.create_network(name, driver="bridge", ipam=ipam, labels=dict(labels))["Id"])
 
     def subnets(self) -> dict[str, str]:
         """The subnets of its networks, by network."""
@@ -217,14 +220,14 @@ class Engine:
                 return None
         state, connected = found["State"], (found["NetworkSettings"]["Networks"] or {}).get(network) or {}
         address = (connected.get("IPAMConfig") or {}).get("IPv4Address", "")
-        return Found(
-            found["Id"], bool(state["Running"]), int(state["ExitCode"]), address, tuple(found["HostConfig"]["Binds"] or ())
-        )
+        binds = tuple(found["HostConfig"]["Binds"] or ())
+        identity = str(connected.get("NetworkID", ""))
+        return Found(found["Id"], bool(state["Running"]), int(state["ExitCode"]), address, identity, binds)
 
     def create(self, machine: Machine) -> None:
         """Make a container; it is not started."""
         with self._asked(machine.name) as api:
-            old = tuple(int(part) for part in api.api_version.split(".")) < ENDPOINT_MAC_VERSION
+            old = _mac_of_container(api)
             endpoint = api.create_endpoint_config(ipv4_address=machine.address, aliases=list(machine.aliases))
             if not old:
                 endpoint["MacAddress"] = machine.mac
@@ -271,11 +274,15 @@ class Engine:
             body = {"Memory": limits["mem_limit"], "MemorySwap": limits["memswap_limit"], "NanoCpus": limits["nano_cpus"]}
             api._result(api._post_json(url, data=body), True)  # noqa: SLF001
 
-    def move(self, name: str, network: str, address: str, aliases: Sequence[str]) -> None:
-        """Give a stopped container another address."""
-        with self._asked(name) as api:
-            api.disconnect_container_from_network(name, network)
-            api.connect_container_to_network(name, network, ipv4_address=address, aliases=list(aliases))
+    def move(self, machine: Machine) -> None:
+        """Give a stopped container another address, or the network that took the place of its own."""
+        with self._asked(machine.name) as api:
+            with contextlib.suppress(docker.errors.APIError):
+                api.disconnect_container_from_network(machine.name, machine.network, force=True)
+            mac = {} if _mac_of_container(api) else {"mac_address": machine.mac}
+            api.connect_container_to_network(
+                machine.name, machine.network, ipv4_address=machine.address, aliases=list(machine.aliases), **mac
+            )
 
     def remove(self, name: str) -> None:
         """Remove a container, running or not."""
@@ -353,6 +360,10 @@ class Deaths:
 def binds_of(machine: Machine) -> list[str]:
     """What of this machine, and which volumes, a container mounts."""
     return [f"{source}:{target}" for target, source in {**machine.binds, **machine.volumes}.items()]
+
+
+def _mac_of_container(api: Any) -> bool:
+    return tuple(int(part) for part in api.api_version.split(".")) < ENDPOINT_MAC_VERSION
 
 
 def _limits(memory_mib: int, cpus: int) -> dict[str, int]:
