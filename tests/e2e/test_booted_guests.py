@@ -9,11 +9,13 @@ import json
 import os
 import socket
 import time
+import tomllib
 from collections.abc import Callable
 from typing import Any
 
 import docker
 import pytest
+import requests
 from gitlab import Gitlab
 from proxmoxer import ProxmoxAPI
 
@@ -84,6 +86,15 @@ class Booted:
         assert done.code == 0, f"{command} in {guest}: {done}"
         return done.out
 
+    @property
+    def gitlab(self) -> Gitlab:
+        """The lab's GitLab, as its administrator."""
+        address = self.lab.json("output", "platform")["guests"]["gitlab"]["address"]
+        session = requests.Session()
+        session.trust_env = False
+        token = self.lab.json("secrets", "get", "gitlab/root")["data"]["api_token"]
+        return Gitlab(f"http://{address}", private_token=token, session=session, keep_base_url=True)
+
     def containers(self) -> list[Any]:
         """The containers of this lab's guests."""
         home = str((self.lab.work / "sandbox").resolve())
@@ -148,9 +159,8 @@ def test_a_large_image_is_pushed_and_pulled_with_the_same_digest(booted: Booted)
     """From the Docker guest to the lab's registry, whose blobs lie in the lab's store."""
     outputs = booted.lab.json("output", "platform")
     name = f"{outputs['registry_host']}/root/images"
+    booted.gitlab.projects.create({"name": "images"})
     token = booted.lab.json("secrets", "get", "gitlab/root")["data"]["api_token"]
-    gitlab = Gitlab(f"http://{outputs['guests']['gitlab']['address']}", private_token=token)
-    gitlab.projects.create({"name": "images"})
     login = ["ssh", "docker", "--", "docker", "login", "--username", "root", "--password-stdin", outputs["registry_host"]]
     booted.lab.ok(*login, stdin=token)
     made = booted.lab.ok("ssh", "docker", "--", LARGE_IMAGE.format(name=name), timeout_s=300).out.split()
@@ -158,6 +168,39 @@ def test_a_large_image_is_pushed_and_pulled_with_the_same_digest(booted: Booted)
     assert made[0].startswith(f"{name}@sha256:")
     bucket = store(booted.lab).list_objects_v2(Bucket="gitlab")["Contents"]
     assert sum(entry["Size"] for entry in bucket) > 100 * 10**6
+
+
+def test_a_push_without_a_project_is_denied(booted: Booted) -> None:
+    name = f"{booted.lab.json('output', 'platform')['registry_host']}/root/none:1"
+    denied = booted.lab.run("ssh", "docker", "--", f"docker tag lab/base {name} && docker push {name}")
+    assert denied.code != 0
+    assert "denied" in denied.out + denied.err
+
+
+def test_a_runner_that_was_removed_in_gitlab_is_made_and_registered_anew(booted: Booted) -> None:
+    def known() -> list[int]:
+        config = tomllib.loads(booted.said("gitlab", "cat /etc/gitlab-runner/config.toml"))
+        assert config["concurrent"] == 4
+        return [runner["id"] for runner in config["runners"]]
+
+    before = known()
+    booted.gitlab.runners.delete(before[0])
+    done = booted.lab.ok("up", "--yes", "--json").last_json
+    assert [step for step in done["steps"] if step.endswith("made in GitLab")]
+    assert len(known()) == 1
+    assert known() != before
+    assert booted.lab.ok("up", "--yes", "--json").last_json["steps"] == []
+
+
+def test_what_gitlab_keeps_outlives_its_container(booted: Booted) -> None:
+    project = booted.gitlab.projects.create({"name": "kept"})
+    project.variables.create({"key": "DB_PASSWORD", "value": "variable-value-123", "masked": True})
+    (container,) = [one for one in booted.containers() if one.labels["labctl.vmid"] == "201"]
+    container.remove(force=True)
+    booted.lab.ok("up", "--yes", timeout_s=600)
+    kept = booted.gitlab.projects.get("root/kept").variables.get("DB_PASSWORD")
+    assert kept.value == "variable-value-123"
+    assert booted.lab.run("plan", "--detailed-exitcode").code == 0
 
 
 def test_the_engine_is_reached_over_ssh_only(booted: Booted) -> None:

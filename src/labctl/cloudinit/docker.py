@@ -21,7 +21,7 @@ def remote_access() -> Part:
 
 def docker_engine(lab: Lab) -> Part:
     """Docker's engine, never on the network, and a weekly clean-up of what nothing uses."""
-    own = lab.platform.docker.package_source == "docker"
+    own = lab.docker_source == "docker"
     return Part(
         files=(
             GuestFile("/etc/docker/daemon.json", _daemon_json(lab)),

@@ -35,7 +35,7 @@ def gitlab_part(request: UserDataRequest) -> Part:
             *_units(_REGISTER, token_file=RUNNER_TOKEN_FILE),
         ),
         commands=(
-            *_repositories(request.lab.platform.gitlab.package_repository.rstrip("/")),
+            *_repositories(request.lab.package_repository),
             *install("gitlab-runner"),
             (f"{SCRIPTS}/install-gitlab",),
             ("systemctl", "daemon-reload"),

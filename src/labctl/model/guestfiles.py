@@ -100,6 +100,9 @@ DOCKER = GuestRole("docker", port=22, identity=True, services=("docker.service",
 
 ROLES = {role.name: role for role in (VAULT, STORE, GITLAB, DOCKER)}
 
+PACKAGES_PORT = 8088
+"""Where the sandbox serves its packages, on the gateway of guests that boot."""
+
 VAULT_AUDIT_LOG = "/var/log/openbao/audit.log"
 
 VAULT_RESET_UNIT = "openbao-reset.service"

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from labctl.model.guestfiles import DOCKER, GITLAB, STORE, VAULT, GuestRole
+from labctl.model.guestfiles import DOCKER, GITLAB, PACKAGES_PORT, STORE, VAULT, GuestRole
 from labctl.model.labrules import LabRule
 from labctl.model.report import KEEP_RUNS, MOST_RUNS
 from labctl.model.settings import LIST, Name, Settings
@@ -23,8 +23,6 @@ DatastoreId = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z][a-zA-Z0-9\-_.
 VmId = Annotated[int, Field(ge=100, le=999_999_999)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
-PACKAGES_PORT = 8480
-"""Where the sandbox serves the packages that stand in for GitLab, on the first address of the guests' network."""
 SANDBOX_NETWORK = IPv4Network("127.86.0.0/24")
 GUEST_NETWORK = IPv4Network("198.18.86.0/24")
 """Of 198.18.0.0/15, which is for tests of networks (RFC 2544) and so hardly ever somebody's own."""
@@ -296,16 +294,6 @@ class GuestSpec:
         return "" if self.address == "dhcp" else self.address.split("/")[0]
 
 
-def _packaged(platform: Platform, sandbox: Sandbox) -> Platform:
-    """Where nothing else is said, container guests install GitLab's stand-ins and the distribution's Docker engine."""
-    gitlab, docker = platform.gitlab, platform.docker
-    if "package_repository" not in gitlab.model_fields_set:
-        gitlab = gitlab.model_copy(update={"package_repository": f"http://{sandbox.guest_network[1]}:{PACKAGES_PORT}"})
-    if "package_source" not in docker.model_fields_set:
-        docker = docker.model_copy(update={"package_source": "distribution"})
-    return platform.model_copy(update={"gitlab": gitlab, "docker": docker})
-
-
 class Lab(Settings):
     """A whole lab."""
 
@@ -375,15 +363,10 @@ class Lab(Settings):
         Raises:
             ValueError: A guest's address does not fit.
         """
-        if self.target.sandbox is None:
+        if self.target.sandbox is None or self.target.sandbox.guests == kind:
             return self
         sandbox = self.target.sandbox.model_copy(update={"guests": kind})
-        lab = self.model_copy(
-            update={
-                "target": self.target.model_copy(update={"sandbox": sandbox}),
-                "platform": _packaged(self.platform, sandbox) if kind == "container" else self.platform,
-            }
-        )
+        lab = self.model_copy(update={"target": self.target.model_copy(update={"sandbox": sandbox})})
         lab._check_guests()  # noqa: SLF001  (of the same class)
         return lab
 
@@ -396,6 +379,22 @@ class Lab(Settings):
     def datastores(self) -> Datastores:
         """Which datastore holds what."""
         return self.target.proxmox.datastores if self.target.proxmox else Datastores()
+
+    @property
+    def package_repository(self) -> str:
+        """Where GitLab and its runner come from. Guests of a sandbox that boot take its stand-ins, unless lab.yaml says else."""
+        gitlab, sandbox = self.platform.gitlab, self.target.sandbox
+        if sandbox and self.boots and "package_repository" not in gitlab.model_fields_set:
+            return f"http://{sandbox.guest_network[1]}:{PACKAGES_PORT}"
+        return gitlab.package_repository.rstrip("/")
+
+    @property
+    def docker_source(self) -> Literal["docker", "distribution"]:
+        """Where the guests' Docker engine comes from. In guests of a sandbox from Debian, unless lab.yaml says else."""
+        docker = self.platform.docker
+        if self.target.sandbox and self.boots and "package_source" not in docker.model_fields_set:
+            return "distribution"
+        return docker.package_source
 
     @property
     def gitlab_url(self) -> str:

@@ -120,12 +120,10 @@ def _runtime(config: SandboxConfig, layout: Layout, children: Children) -> Guest
     run_folder = _empty(runtime_folder(layout.home))
     if config.guests != "container":
         return ApplianceRuntime(layout.disks, run_folder, children)
-    from labctl.sandbox.gitlab.served import PackageServer
     from labctl.sandbox.guests.container import ContainerRuntime
     from labctl.sandbox.guests.engine import Engine
 
-    packages = PackageServer(str(config.subnet[1]), layout.packages)
-    return ContainerRuntime(layout.home, layout.disks, run_folder, config.subnet, Engine(), packages)
+    return ContainerRuntime(layout.home, layout.disks, run_folder, config.subnet, Engine())
 
 
 def _empty(folder: Path) -> Path:

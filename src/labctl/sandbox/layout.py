@@ -62,11 +62,6 @@ class Layout:
         return self.home / "guests"
 
     @property
-    def packages(self) -> Path:
-        """The apt repository of what stands in for GitLab."""
-        return self.home / "packages"
-
-    @property
     def recordings(self) -> Path:
         """Recorded requests."""
         return self.home / "recordings"

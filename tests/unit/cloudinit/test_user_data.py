@@ -309,3 +309,16 @@ def test_a_setting_of_two_lines_is_refused(requests: dict[str, UserDataRequest])
     lab = _with_gitlab(time_zone="Etc/UTC\nexternal_url 'x'")
     with pytest.raises(UserError, match="control character"):
         user_data(dataclasses.replace(requests["gitlab"], lab=lab, guest=lab.guest("gitlab")))
+
+
+def test_guests_that_boot_in_a_sandbox_take_its_packages_unless_lab_yaml_says_else() -> None:
+    text = "name: lab\ntarget: {sandbox: {guests: container, guest_network: 198.18.7.0/24}}\n"
+    lab = parse_lab(text)
+    assert (lab.package_repository, lab.docker_source) == ("http://198.18.7.1:8088", "distribution")
+    own = parse_lab(
+        text + 'platform: {gitlab: {package_repository: "https://packages.gitlab.com"}, docker: {package_source: docker}}\n'
+    )
+    assert (own.package_repository, own.docker_source) == ("https://packages.gitlab.com", "docker")
+    appliance = parse_lab(text).with_guests("appliance")
+    assert (appliance.package_repository, appliance.docker_source) == ("https://packages.gitlab.com", "docker")
+    assert appliance.with_guests("container").package_repository == "http://198.18.7.1:8088"

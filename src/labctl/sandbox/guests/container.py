@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from labctl.model.errors import LabError
 from labctl.model.guestfiles import GITLAB, ROLES, STORE, VAULT
-from labctl.sandbox.gitlab.served import PackageServer
+from labctl.sandbox.gitlab.serving import PackageServer
 from labctl.sandbox.guests.dns import NameServer
 from labctl.sandbox.guests.engine import HOME_LABEL, VMID_LABEL, Died, Engine, EngineError, Machine, binds_of, label_of
 from labctl.sandbox.guests.qga import NOT_RUNNING, Agent
@@ -44,7 +44,7 @@ DATA: Mapping[str, Mapping[str, str]] = {
     "": {"docker": "/var/lib/docker"},
     VAULT.name: {"data": "/var/lib/openbao", "tls": "/etc/openbao/tls"},
     STORE.name: {"data": "/var/lib/seaweedfs", "tls": "/etc/seaweedfs/tls"},
-    GITLAB.name: {"data": "/var/opt/gitlab", "runner": "/etc/gitlab-runner"},
+    GITLAB.name: {"data": "/var/opt/gitlab", "config": "/etc/gitlab", "runner": "/etc/gitlab-runner"},
 }
 """What of a role's guest lies on volumes, by a short name; under "" that of every guest."""
 
@@ -68,18 +68,9 @@ class ContainerRuntime:
         run_folder: A private folder with a short path, for the agents' sockets.
         network: The guests' network; its first address is this machine's.
         engine: The Docker engine.
-        packages: What guests install GitLab from.
     """
 
-    def __init__(
-        self,
-        home: Path,
-        disks: Path,
-        run_folder: Path,
-        network: IPv4Network,
-        engine: Engine,
-        packages: PackageServer | None = None,
-    ) -> None:
+    def __init__(self, home: Path, disks: Path, run_folder: Path, network: IPv4Network, engine: Engine) -> None:
         self._home = home
         self._disks = disks
         self._run_folder = run_folder
@@ -89,7 +80,7 @@ class ContainerRuntime:
         self._running: dict[int, _Running] = {}
         self._names: dict[int, dict[str, str]] = {}
         self._dns = NameServer(str(network[1]), self._lookup)
-        self._packages = packages
+        self._packages = PackageServer(str(network[1]), home / "packages")
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: Callable[[int], None] = lambda _vmid: None
         self._watcher: _Watcher | None = None
@@ -202,8 +193,7 @@ class ContainerRuntime:
             if isinstance(problem, BaseException):
                 log.error("%s", problem)
         self._dns.close()
-        if self._packages:
-            await self._packages.close()
+        await self._packages.close()
         self._engine.close()
 
     # ------------------------------------------------------------ how a guest starts
@@ -224,8 +214,7 @@ class ContainerRuntime:
                 "target.sandbox.guest_network in lab.yaml"
             ) from error
         await self._dns.open()
-        if self._packages:
-            await self._packages.open()
+        await self._packages.open()
         return network
 
     async def _boot(self, guest: _Running, say: Say) -> None:
