@@ -6,7 +6,6 @@ import datetime as dt
 import os
 import random
 import shutil
-import signal
 import time
 from collections.abc import Callable
 
@@ -130,9 +129,6 @@ def test_kills_at_random_moments(make_lab: Callable[[], LabFolder]) -> None:
     """`LABCTL_KILLS` of them, drawn from `LABCTL_SEED`; other ones each day without it."""
     seed = int(os.environ.get("LABCTL_SEED") or dt.datetime.now(dt.UTC).date().toordinal())
     print(f"LABCTL_SEED={seed} LABCTL_KILLS={KILLS}")
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # So it is for tests in the background of a shell, and they would hand it down.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     chaos = Chaos(make_lab(), seed)
     try:
         while not chaos.enough:
