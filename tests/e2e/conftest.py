@@ -11,10 +11,14 @@ import pytest
 
 from tests.e2e.labfolder import LabFolder
 
+LONGEST = ("test_faults", "test_booted_guests", "test_api_faults", "test_chaos", "test_first_path")
+"""These files begin first, in this order, so that at the end no process waits long for the other one."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.e2e)
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 NETWORKS = count(os.getpid() * 16)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from labctl.engine.paths import LabPaths, replace_file
 from labctl.model.contracts import GuestOutput
-from labctl.model.guestfiles import INSTANCE_ID, SSH_HOST_KEY
+from labctl.model.guestfiles import INSTANCE_ID, MACHINE_ID, SSH_HOST_KEY
 from labctl.model.knownhosts import HostKey, changed_in_place, known, names_of, parse_key, with_key
 from labctl.model.lab import GuestSpec
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from labctl.adapters.proxmox import Proxmox
 
 _WRITING = threading.Lock()
+_INSTANCE = (INSTANCE_ID, MACHINE_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,20 @@ def learn_host_key(hypervisor: Proxmox, paths: LabPaths, guest: GuestSpec, outpu
     before = known(read_known_hosts(paths), guest.name)
     if before is not None and (before.key, before.names) == (key, names):
         return Learned(before)
-    instance = (hypervisor.file_read(output.vmid, INSTANCE_ID, missing_ok=True) or b"").decode(errors="replace").strip()
-    now = HostKey(names, key, instance if instance.isprintable() and " " not in instance else "")
+    now = HostKey(names, key, _instance(hypervisor, output.vmid))
     with _WRITING:
         replace_file(paths.known_hosts, with_key(read_known_hosts(paths), now))
     return Learned(now, changed=True, changed_in_place=changed_in_place(before, now))
+
+
+def _instance(hypervisor: Proxmox, vmid: int) -> str:
+    """What tells this installation of the guest from every other, "" where it does not say.
+
+    cloud-init's instance follows from the user-data, so that a guest that was made anew has the one of its predecessor: hence the
+    machine's own id as well (machine-id(5)).
+    """
+    found = [(hypervisor.file_read(vmid, path, missing_ok=True) or b"").decode(errors="replace").strip() for path in _INSTANCE]
+    return "/".join(found) if all(word.isprintable() and word and " " not in word for word in found) else ""
 
 
 def read_known_hosts(paths: LabPaths) -> str:

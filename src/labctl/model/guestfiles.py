@@ -21,6 +21,9 @@ SSH_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 INSTANCE_ID = "/var/lib/cloud/data/instance-id"
 """cloud-init's name for this instance of the guest: a new one means that all of the first boot was done again."""
 
+MACHINE_ID = "/etc/machine-id"
+"""What systemd gave the installation when it first started."""
+
 CLOUD_INIT_STATUS = "/run/cloud-init/status.json"
 CLOUD_INIT_LOG = "/var/log/cloud-init-output.log"
 

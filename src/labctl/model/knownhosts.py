@@ -20,7 +20,7 @@ class HostKey:
     Attributes:
         names: What it is known by: name, full name, address.
         key: Kind and key.
-        instance: cloud-init's name for the guest's instance.
+        instance: Names the guest's installation, and how often it was set up.
     """
 
     names: tuple[str, ...]

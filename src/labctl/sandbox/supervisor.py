@@ -112,7 +112,7 @@ def stop(home: Path) -> bool:
 
 
 def reset(home: Path) -> None:
-    """Stop the sandbox of a home and delete all that it has, on disk and in memory.
+    """Kill the sandbox of a home and delete all that it has, on disk and in memory.
 
     Raises:
         AdapterError: It does not end.
@@ -124,12 +124,13 @@ def reset(home: Path) -> None:
     if not layout.home.is_dir():
         return
     with _locked(layout):
-        _stop(layout)
+        # Nothing is to be kept, so nothing is asked to end in good order.
+        _stop(layout, signal.SIGKILL)
         if kept_choice(layout.home) == "container":
             from labctl.sandbox.guests.engine import Engine
 
             Engine().remove_all(layout.home)
-        Children(layout.children).end_leftovers()
+        Children(layout.children).end_leftovers(grace_s=0)
         remove_runtime_folder(layout.home)
         shutil.rmtree(layout.home)
 
@@ -325,7 +326,7 @@ def _wait_booted(layout: Layout, process: subprocess.Popen[bytes] | None, timeou
     raise AdapterError(f"the sandbox {what}", where=str(layout.log), hint=_tail(layout.log))
 
 
-def _stop(layout: Layout) -> bool:
+def _stop(layout: Layout, number: signal.Signals = signal.SIGTERM) -> bool:
     from labctl.sandbox.guests.processes import start_time
 
     _settle(layout)
@@ -333,7 +334,7 @@ def _stop(layout: Layout) -> bool:
     if not pid:
         return False
     started = start_time(pid)
-    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, number)
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while _is_alive(pid, started):
         if time.monotonic() > deadline:

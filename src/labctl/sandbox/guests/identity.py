@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
+import uuid
 from pathlib import PurePosixPath
 
 from cryptography import x509
@@ -15,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from labctl.model.cloudinit import STAGES
-from labctl.model.guestfiles import CA_FILE, CLOUD_INIT_LOG, CLOUD_INIT_STATUS, INSTANCE_ID, GuestRole
+from labctl.model.guestfiles import CA_FILE, CLOUD_INIT_LOG, CLOUD_INIT_STATUS, INSTANCE_ID, MACHINE_ID, GuestRole
 from labctl.sandbox.guests.files import GuestFiles
 from labctl.sandbox.guests.runtime import GuestSpec
 
@@ -40,6 +41,8 @@ def first_boot(spec: GuestSpec, role: GuestRole | None, files: GuestFiles) -> No
     files.write("/etc/hostname", f"{spec.name}\n".encode(), 0o644)
     files.write("/etc/os-release", OS_RELEASE.encode(), 0o644)
     _leave_cloud_inits_traces(spec, files)
+    if not files.exists(MACHINE_ID):
+        files.write(MACHINE_ID, f"{uuid.uuid4().hex}\n".encode(), 0o444)
     if not files.exists(SSH_HOST_KEY):
         _make_ssh_host_key(spec, files)
     if role and role.csr and not files.exists(role.csr):

@@ -110,7 +110,7 @@ class Children:
             fresh.write_text(json.dumps(entries))
             fresh.replace(self._register)
 
-    def end_leftovers(self) -> list[int]:
+    def end_leftovers(self, grace_s: float = _LEFTOVER_GRACE_S) -> list[int]:
         """End what an earlier, killed sandbox left running, and return its process ids. A recycled pid is left alone."""
         try:
             entries = json.loads(self._register.read_text())
@@ -118,7 +118,7 @@ class Children:
             return []
         found = [(int(entry["pid"]), str(entry["started"])) for entry in entries if entry.get("started")]
         ours = [(pid, started) for pid, started in found if start_time(pid) == started]
-        end_processes(ours, _LEFTOVER_GRACE_S)
+        end_processes(ours, grace_s)
         self._register.unlink(missing_ok=True)
         return [pid for pid, _ in ours]
 
