@@ -28,6 +28,7 @@ from labctl.sandbox.settings import SSH_USERNAME, TOKEN_ID, GuestInfo, SandboxCo
 __all__ = ["GuestInfo", "SandboxConfig", "SandboxInfo", "control", "reset", "start", "status", "stop", "wait_ready"]
 
 STOP_TIMEOUT_S = 60.0
+PORT_TIMEOUT_S = 3.0
 CONTAINERS_TIMEOUT_S = 180.0
 _LOG_TAIL = 15
 
@@ -246,6 +247,24 @@ def _require_same(layout: Layout, config: SandboxConfig) -> None:
 
 
 def _require_free(address: str, port: int) -> None:
+    """Stop unless the port is free. One that nobody listens on any more, of a process that was killed, becomes free by itself.
+
+    Raises:
+        UserError: It is taken.
+    """
+    deadline = time.monotonic() + PORT_TIMEOUT_S
+    while (problem := _bind(address, port)) is not None:
+        who = listener(address, port)
+        if who or time.monotonic() > deadline:
+            raise UserError(
+                f"the sandbox cannot listen on {address}:{port}: {problem}" + (f", taken by {who}" if who else ""),
+                hint="End what listens there, or set another address or port under `target.sandbox` in lab.yaml.",
+            )
+        time.sleep(0.05)
+
+
+def _bind(address: str, port: int) -> str | None:
+    """Why a port cannot be listened on, None where it can."""
     import socket
 
     with socket.socket() as probe:
@@ -253,11 +272,8 @@ def _require_free(address: str, port: int) -> None:
         try:
             probe.bind((address, port))
         except OSError as error:
-            who = listener(address, port)
-            raise UserError(
-                f"the sandbox cannot listen on {address}:{port}: {error.strerror}" + (f", taken by {who}" if who else ""),
-                hint="End what listens there, or set another address or port under `target.sandbox` in lab.yaml.",
-            ) from error
+            return error.strerror or str(error)
+    return None
 
 
 def _require_engine(layout: Layout, config: SandboxConfig, say: Callable[[str], None]) -> None:
@@ -336,7 +352,8 @@ def _stop(layout: Layout, number: signal.Signals = signal.SIGTERM) -> bool:
     started = start_time(pid)
     os.kill(pid, number)
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while _is_alive(pid, started):
+    # A process that was killed may be gone by name while its last threads still hold its files, the sockets among them.
+    while _is_alive(pid, started) or _is_held(layout.lock):
         if time.monotonic() > deadline:
             raise AdapterError(f"the sandbox, process {pid}, does not end", where=str(layout.log), hint=_tail(layout.log))
         time.sleep(0.05)
