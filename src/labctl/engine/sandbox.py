@@ -15,7 +15,7 @@ from labctl.engine.paths import private_files
 from labctl.engine.session import local_state
 from labctl.engine.status import lab_session
 from labctl.engine.steps.vault import KEYS, NOTE, OPERATOR_KEYS, operator_login
-from labctl.engine.target import sandbox_config
+from labctl.engine.target import begin_sandbox, sandbox_config
 from labctl.model.catalogue import STORE_ROOT
 from labctl.model.errors import LabError
 from labctl.sandbox import supervisor
@@ -33,11 +33,8 @@ def start_sandbox(found: OpenLab, say: Callable[[str], None]) -> SandboxInfo:
     """
     config = sandbox_config(found.lab, found.guests)
     found.paths.create()
-    if found.guests:
-        say(found.guests.line)
-    say(f"starting the sandbox on {config.address}:{config.api_port}")
     with private_files():
-        return supervisor.start(found.paths.sandbox, config, say=say)
+        return begin_sandbox(found.paths, config, found.guests, say)
 
 
 def build_image(say: Callable[[str], None]) -> str:

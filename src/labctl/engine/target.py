@@ -88,11 +88,23 @@ def _open_sandbox(lab: Lab, paths: LabPaths, say: Callable[[str], None], guests:
     supervisor.require_same_guests(paths.sandbox, config)
     info = supervisor.wait_ready(paths.sandbox)
     if info is None or not info.running:
-        if guests:
-            say(guests.line)
-        say(f"starting the sandbox on {config.address}:{config.api_port}")
-        info = supervisor.start(paths.sandbox, config, say=say)
+        info = begin_sandbox(paths, config, guests, say)
     return _session_of(info)
+
+
+def begin_sandbox(paths: LabPaths, config: SandboxConfig, guests: Choice | None, say: Callable[[str], None]) -> SandboxInfo:
+    """Starts the sandbox, and says what runs behind its guests.
+
+    Raises:
+        UserError: Its port is taken, or it runs with other settings.
+        AdapterError: It does not come up.
+    """
+    from labctl.sandbox import supervisor
+
+    if guests:
+        say(guests.line)
+    say(f"starting the sandbox on {config.address}:{config.api_port}")
+    return supervisor.start(paths.sandbox, config, say=say)
 
 
 def sandbox_config(lab: Lab, guests: Choice | None = None) -> SandboxConfig:

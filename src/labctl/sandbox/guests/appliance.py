@@ -6,8 +6,6 @@ A guest without such a role has files and an agent, and no process behind it.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import itertools
 import platform
 import time
@@ -22,12 +20,9 @@ from labctl.sandbox.guests.files import GuestFiles
 from labctl.sandbox.guests.identity import first_boot
 from labctl.sandbox.guests.processes import Children
 from labctl.sandbox.guests.roles import UNITS_OF_ROLE
-from labctl.sandbox.guests.runtime import AgentError, GuestError, GuestSpec, Say
+from labctl.sandbox.guests.runtime import READ_LIMIT, AgentError, GuestError, GuestSpec, Say, content_to_write, read_answer
 from labctl.sandbox.guests.systemctl import Result
 from labctl.sandbox.guests.units import ServiceUnit, Unit
-
-READ_LIMIT = 16 * 2**20
-"""PVE reads at most 16 MiB of a file through the agent."""
 
 
 @dataclass(slots=True)
@@ -176,18 +171,11 @@ def _file_read(files: GuestFiles, path: str) -> dict[str, object]:
         content = files.read(path, READ_LIMIT + 1)
     except OSError as error:
         raise AgentError(f"failed to open file '{path}' (mode: 'r'): {error.strerror}") from error
-    shown = content[:READ_LIMIT]
-    answer: dict[str, object] = {"content": shown.decode("latin-1"), "bytes-read": len(shown)}
-    return {**answer, "truncated": 1} if len(content) > READ_LIMIT else answer
+    return read_answer(content)
 
 
 def _file_write(files: GuestFiles, arguments: Mapping[str, str | list[str]]) -> None:
-    path, content = str(arguments["file"]), str(arguments["content"]).encode()
-    if str(arguments.get("encode", "1")) in {"0", "false", "off", "no"}:
-        try:
-            content = base64.b64decode(content, validate=True)
-        except binascii.Error as error:
-            raise AgentError(f"Invalid base64 data: {error}") from error
+    path, content = str(arguments["file"]), content_to_write(arguments)
     try:
         files.write(path, content)
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import json
 import uuid
@@ -53,8 +52,7 @@ def _leave_cloud_inits_traces(spec: GuestSpec, files: GuestFiles) -> None:
     """What cloud-init would have left: that it is done, the instance's name, and those files that appliances have a use for."""
     stage = {"start": 0.5, "finished": 1.0, "errors": [], "recoverable_errors": {}}
     status = {"v1": {"datasource": "DataSourceNoCloud [seed=/dev/sr0]", "stage": None} | dict.fromkeys(STAGES, stage)}
-    instance = hashlib.sha1(f"{spec.vmid} {spec.name} {spec.user_data}".encode(), usedforsecurity=False).hexdigest()
-    made = {CLOUD_INIT_STATUS: json.dumps(status), INSTANCE_ID: f"{instance}\n", CLOUD_INIT_LOG: ""}
+    made = {CLOUD_INIT_STATUS: json.dumps(status), INSTANCE_ID: f"{spec.instance_id}\n", CLOUD_INIT_LOG: ""}
     for path, text in {**made, **_own_files(spec.user_data)}.items():
         files.make_folder(str(PurePosixPath(path).parent), parents=True)
         files.write(path, text.encode(), 0o644)

@@ -8,37 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from labctl.sandbox.guests.runtime import AgentError
+from labctl.sandbox.guests.runtime import AGENT_READERS, READ_LIMIT, AgentError, content_to_write, read_answer
 
 NOT_RUNNING = "guest agent is not running"
 SYNC_TIMEOUT_S = 3.0
 """PVE gives a ping as much before it calls the agent down."""
 CALL_TIMEOUT_S = 10.0
 FILE_TIMEOUT_S = 30.0
-READ_LIMIT = 16 * 2**20
-"""PVE reads at most so much of a file."""
 CHUNK = 2**20
 LINE_LIMIT = 8 * 2**20
 
-_SAME = {
-    "get-osinfo",
-    "get-host-name",
-    "network-get-interfaces",
-    "get-time",
-    "get-timezone",
-    "get-users",
-    "info",
-    "get-fsinfo",
-    "get-vcpus",
-    "ping",
-}
+_SAME = {*AGENT_READERS, "ping"}
 
 
 class Agent:
@@ -120,20 +106,10 @@ class Agent:
                     ended = bool(part.get("eof")) or not part.get("count")
             finally:
                 await connection.ask("guest-file-close", {"handle": handle}, CALL_TIMEOUT_S)
-        shown = bytes(content[:READ_LIMIT])
-        # Each byte becomes the character with its number, as in PVE.
-        answer: dict[str, object] = {"content": shown.decode("latin-1"), "bytes-read": len(shown)}
-        return {**answer, "truncated": 1} if len(content) > READ_LIMIT else answer
+        return read_answer(bytes(content))
 
     async def _file_write(self, arguments: Mapping[str, str | list[str]]) -> None:
-        path, text = str(arguments["file"]), str(arguments["content"])
-        if str(arguments.get("encode", "1")) in {"0", "false", "off", "no"}:
-            try:
-                content = base64.b64decode(text, validate=True)
-            except binascii.Error as error:
-                raise AgentError(f"Invalid base64 data: {error}") from error
-        else:
-            content = text.encode()
+        path, content = str(arguments["file"]), content_to_write(arguments)
         async with self._lock, _Connection(self._socket) as connection:
             handle = await connection.ask("guest-file-open", {"path": path, "mode": "wb"}, CALL_TIMEOUT_S)
             try:

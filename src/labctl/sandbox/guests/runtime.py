@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 Say = Callable[[str], None]
+
+
+AGENT_READERS = (
+    "get-osinfo",
+    "get-host-name",
+    "network-get-interfaces",
+    "get-time",
+    "get-timezone",
+    "get-users",
+    "info",
+    "get-fsinfo",
+    "get-vcpus",
+)
+"""The calls of the guest agent that only read, by PVE's names."""
+
+READ_LIMIT = 16 * 2**20
+"""PVE reads at most so much of a file through the agent."""
 
 
 class GuestError(Exception):
@@ -48,6 +67,33 @@ class GuestSpec:
     user_data: str = ""
     instance_id: str = ""
     boots: bool = True
+
+
+def read_answer(content: bytes) -> dict[str, object]:
+    """PVE's answer to `file-read`.
+
+    Args:
+        content: The file, or more of it than `READ_LIMIT`.
+    """
+    shown = content[:READ_LIMIT]
+    # Each byte becomes the character with its number, as in PVE.
+    answer: dict[str, object] = {"content": shown.decode("latin-1"), "bytes-read": len(shown)}
+    return {**answer, "truncated": 1} if len(content) > READ_LIMIT else answer
+
+
+def content_to_write(arguments: Mapping[str, str | list[str]]) -> bytes:
+    """What `file-write` is to write.
+
+    Raises:
+        AgentError: It was sent encoded, and is not base64.
+    """
+    text = str(arguments["content"])
+    if str(arguments.get("encode", "1")) not in {"0", "false", "off", "no"}:
+        return text.encode()
+    try:
+        return base64.b64decode(text.encode(), validate=True)
+    except binascii.Error as error:
+        raise AgentError(f"Invalid base64 data: {error}") from error
 
 
 class GuestRuntime(Protocol):

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,22 +45,24 @@ class Control:
         try:
             raw = await request.read()
             body = json.loads(raw) if raw else {}
-            if (request.method, path.rstrip("/")) == ("GET", "status"):
-                return web.json_response(
-                    {"booted": self._booted(), "guests": [asdict(one) for one in await guest_infos(self._host)]}
-                )
             value = self._serve(request.method, path.rstrip("/"), body)
+            if isinstance(value, Awaitable):
+                value = await value
         except ValueError as error:
             return web.json_response({"message": f"invalid JSON: {error}"}, status=400)
         except ApiError as error:
             return web.json_response({"message": error.message, "errors": error.errors}, status=error.status)
         return web.json_response(value)
 
+    async def _status(self) -> object:
+        return {"booted": self._booted(), "guests": [asdict(guest) for guest in await guest_infos(self._host)]}
+
     def _serve(self, method: str, path: str, body: dict[str, Any]) -> object:
         if lock := re.fullmatch(r"guests/(\d+)/lock", path):
             return self._lock(method, lock[1], body)
         host = self._host
         calls: dict[tuple[str, str], Callable[[], object]] = {
+            ("GET", "status"): self._status,
             ("GET", "state"): lambda: to_json(host.state),
             ("GET", "unserved"): lambda: host.unserved,
             ("DELETE", "unserved"): host.unserved.clear,

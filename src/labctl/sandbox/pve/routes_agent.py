@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labctl.sandbox.guests.runtime import AgentError
+from labctl.sandbox.guests.runtime import AGENT_READERS, AgentError
 from labctl.sandbox.pve import power
 from labctl.sandbox.pve.errors import ApiError
 from labctl.sandbox.pve.routes_guest import agent_enabled
@@ -12,17 +12,6 @@ from labctl.sandbox.pve.state import Guest, Task
 
 _ONE = {"vmid": VMID.must()}
 _WRITE_LIMIT = 60 * 1024
-_READERS = (
-    "get-osinfo",
-    "get-host-name",
-    "network-get-interfaces",
-    "get-time",
-    "get-timezone",
-    "get-users",
-    "info",
-    "get-fsinfo",
-    "get-vcpus",
-)
 
 
 async def _ask(call: Call, command: str) -> object:
@@ -50,7 +39,7 @@ def _audit(method: str, command: str) -> None:
     route(method, f"/nodes/{{node}}/qemu/{{vmid}}/agent/{command}", _ONE, check=check)(handler)
 
 
-for _command in _READERS:
+for _command in AGENT_READERS:
     _audit("GET", _command)
 _audit("POST", "ping")
 

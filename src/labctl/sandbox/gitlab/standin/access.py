@@ -169,7 +169,7 @@ def _tokens(state: State, request: Request) -> Any:
 def _one_token(state: State, request: Request) -> Row:
     if request.parts["token"] == "self":  # noqa: S105
         return request.token
-    found = state.find("tokens", id=int(request.parts["token"])) if request.parts["token"].isdigit() else None
+    found = state.numbered("tokens", request.parts["token"])
     if found is None or (found["user_id"] != request.user["id"] and not request.user["admin"]):
         raise Problem(404, {"message": "404 Not Found"})
     return found
@@ -197,7 +197,7 @@ def _rotate(state: State, request: Request) -> Any:
 
 def _make(state: State, request: Request) -> Any:
     admin(request)
-    user = state.find("users", id=int(request.parts["user"])) if request.parts["user"].isdigit() else None
+    user = state.numbered("users", request.parts["user"])
     if user is None:
         raise not_found("User")
     name, scopes = request.required("name", "scopes")

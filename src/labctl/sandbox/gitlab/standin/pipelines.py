@@ -137,7 +137,7 @@ def job_of_token(state: State, request: Request) -> Row:
         Problem: 403, it is another's, or the job runs no longer.
     """
     token = request.value("token") or request.headers.get("job-token") or ""
-    job = state.find("jobs", id=int(request.parts["job"])) if request.parts["job"].isdigit() else None
+    job = state.numbered("jobs", request.parts["job"])
     if job is None or not job["digest"] or job["digest"] != digest(str(token)):
         raise Problem(403, {"message": "403 Forbidden"})
     if job["status"] != "running":
@@ -188,7 +188,7 @@ def _one(state: State, request: Request) -> Row:
         rows = state.where("pipelines", project_id=project["id"])
         found = rows[-1] if rows else None
     else:
-        found = state.find("pipelines", project_id=project["id"], id=int(wanted)) if wanted.isdigit() else None
+        found = state.numbered("pipelines", wanted, project_id=project["id"])
     if found is None:
         raise not_found("Pipeline")
     return found
@@ -246,7 +246,7 @@ def _jobs(state: State, request: Request) -> Any:
 
 def _the_job(state: State, request: Request) -> Row:
     project, wanted = the_project(state, request), request.parts["job"]
-    found = state.find("jobs", project_id=project["id"], id=int(wanted)) if wanted.isdigit() else None
+    found = state.numbered("jobs", wanted, project_id=project["id"])
     if found is None:
         raise Problem(404, {"message": "404 Not found"})
     return found

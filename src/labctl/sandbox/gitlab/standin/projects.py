@@ -280,7 +280,7 @@ def _make_trigger(state: State, request: Request) -> Any:
 
 def _the_trigger(state: State, request: Request) -> Row:
     project, wanted = the_project(state, request), request.parts["trigger"]
-    found = state.find("triggers", project_id=project["id"], id=int(wanted)) if wanted.isdigit() else None
+    found = state.numbered("triggers", wanted, project_id=project["id"])
     if found is None:
         raise not_found("Trigger")
     return found

@@ -7,7 +7,7 @@ from typing import Any
 from . import pipelines
 from .access import admin, random_token
 from .state import Row, State, age_s, digest, now
-from .web import Answer, Problem, Request, Route, page
+from .web import Answer, Problem, Request, Route, not_found, page
 
 ONLINE_S = 2 * 3600.0
 _KINDS = ("instance_type", "group_type", "project_type")
@@ -124,9 +124,9 @@ def _listed(request: Request, rows: list[Row]) -> Answer:
 
 
 def _one(state: State, request: Request) -> Row:
-    found = state.find("runners", id=int(request.parts["runner"])) if request.parts["runner"].isdigit() else None
+    found = state.numbered("runners", request.parts["runner"])
     if found is None:
-        raise Problem(404, {"message": "404 Runner Not Found"})
+        raise not_found("Runner")
     admin(request)
     return found
 

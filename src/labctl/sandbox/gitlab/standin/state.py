@@ -76,6 +76,10 @@ class State:
         """The first row with these values."""
         return next(iter(self.where(table, **wanted)), None)
 
+    def numbered(self, table: str, number: str, **wanted: Any) -> Row | None:
+        """The row with this id, as it stands in a path, and these values."""
+        return self.find(table, id=int(number), **wanted) if number.isdigit() else None
+
     def where(self, table: str, **wanted: Any) -> list[Row]:
         """The rows with these values."""
         return [row for row in self.rows(table) if all(row.get(name) == value for name, value in wanted.items())]
