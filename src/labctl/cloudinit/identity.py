@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from labctl.cloudinit.base import ETC, UNITS, environment_file, python_tool, script
-from labctl.cloudinit.layerfiles import layer_template, layer_text
+from collections.abc import Sequence
+
+from labctl.cloudinit.base import ETC, UNITS, environment_file, openbao, script
+from labctl.cloudinit.layerfiles import layer_template
 from labctl.cloudinit.part import GuestFile, Part
 from labctl.cloudinit.quoting import hcl
 from labctl.cloudinit.request import UserDataRequest
@@ -17,9 +19,8 @@ from labctl.model.guestfiles import (
     RUN_DIR,
     WRAPPED_SECRET_ID,
 )
-from labctl.model.rendered import templates
+from labctl.model.rendered import Template, templates
 
-_REQUIREMENTS = "/opt/openbao/requirements.txt"
 _PATH_UNIT = IDENTITY_UNIT.removesuffix(".service") + ".path"
 
 
@@ -41,25 +42,26 @@ def identity_part(request: UserDataRequest) -> Part:
         run_dir=RUN_DIR,
         files=" ".join(template.path for template in made),
     )
+    program = openbao()
     return Part(
-        packages=("python3-venv",),
+        packages=program.packages,
         files=(
             GuestFile(f"{ETC}/vault.env", environment_file(variables)),
-            GuestFile(AGENT_CONFIG, _agent_config(request)),
+            GuestFile(AGENT_CONFIG, _agent_config(request, made)),
             GuestFile(f"{UNITS}/{IDENTITY_UNIT}", service),
             GuestFile(f"{UNITS}/{_PATH_UNIT}", layer_template("identity/lab-identity.path", wrapped_file=WRAPPED_SECRET_ID)),
-            GuestFile(_REQUIREMENTS, layer_text("vault/requirements.txt")),
+            *program.files,
             script("identity/wait-identity"),
         ),
         commands=(
-            *python_tool("/opt/openbao", _REQUIREMENTS),
+            *program.commands,
             ("systemctl", "daemon-reload"),
             ("systemctl", "enable", "--now", _PATH_UNIT),
         ),
     )
 
 
-def _agent_config(request: UserDataRequest) -> str:
+def _agent_config(request: UserDataRequest, made: Sequence[Template]) -> str:
     head = layer_template(
         "identity/agent.hcl",
         address=hcl(request.vault_address),
@@ -68,7 +70,6 @@ def _agent_config(request: UserDataRequest) -> str:
         wrapped_file=hcl(WRAPPED_SECRET_ID),
         wrapping_path=hcl(f"auth/approle/role/{guest_role(request.guest)}/secret-id"),
     )
-    made = templates(request.lab, request.guest)
     # One line each: a quoted string has no line breaks.
     return head + "".join(
         layer_template("identity/template.hcl", destination=hcl(template.path), text=hcl(template.text)) for template in made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labctl.cloudinit.base import UNITS, certificate_request, private_key, python_tool, script
+from labctl.cloudinit.base import UNITS, certificate_request, openbao, private_key, script
 from labctl.cloudinit.layerfiles import layer_template, layer_text
 from labctl.cloudinit.part import Account, GuestFile, Part
 from labctl.cloudinit.quoting import hcl
@@ -10,7 +10,6 @@ from labctl.cloudinit.request import UserDataRequest
 from labctl.model.guestfiles import VAULT_RESET_UNIT
 
 _USER = "openbao"
-_REQUIREMENTS = "/opt/openbao/requirements.txt"
 
 
 def vault_part(request: UserDataRequest) -> Part:
@@ -24,21 +23,22 @@ def vault_part(request: UserDataRequest) -> Part:
         cert=hcl(role.cert),
         key=hcl(private_key(request)),
     )
+    program = openbao()
     return Part(
         accounts=(Account(_USER, system=True, home="/var/lib/openbao"),),
-        packages=("logrotate", "openssl", "python3-venv"),
+        packages=("logrotate", "openssl", *program.packages),
         files=(
             GuestFile("/etc/openbao/openbao.hcl", config),
             GuestFile(f"{UNITS}/{role.unit}", layer_template("vault/openbao.service", cert=role.cert)),
             GuestFile(f"{UNITS}/{VAULT_RESET_UNIT}", layer_text("vault/openbao-reset.service")),
             GuestFile("/etc/logrotate.d/openbao", layer_text("vault/openbao.logrotate")),
-            GuestFile(_REQUIREMENTS, layer_text("vault/requirements.txt")),
+            *program.files,
             script("base/request-certificate"),
         ),
         commands=(
             # Before the download, so that labctl can sign it meanwhile.
             certificate_request(request, _USER),
-            *python_tool("/opt/openbao", _REQUIREMENTS),
+            *program.commands,
             ("systemctl", "daemon-reload"),
             ("systemctl", "enable", role.unit),
             ("systemctl", "start", role.unit),

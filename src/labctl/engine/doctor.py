@@ -112,8 +112,8 @@ def _guest(hypervisor: Proxmox, name: str, output: GuestOutput) -> Check:
         if status != "running":
             return "fail", f"is {status}", f"labctl up (or, on the node: qm start {vmid})"
         if not hypervisor.agent_ping(vmid):
-            remedy = "its console tells why (on the node: qm terminal {vmid}); in the guest: systemctl restart qemu-guest-agent"
-            return "fail", "runs, but its agent does not answer", remedy.format(vmid=vmid)
+            remedy = f"its console tells why (on the node: qm terminal {vmid}); in the guest: systemctl restart qemu-guest-agent"
+            return "fail", "runs, but its agent does not answer", remedy
         verdict = cloud_init(hypervisor, vmid)["cloud_init"]
         if verdict == Boot.ERROR:
             return "fail", "cloud-init failed", f"labctl console {name}"
@@ -130,13 +130,8 @@ def _authority(found: OpenLab) -> Check:
         days = left // timedelta(days=1)
         if left > RENEW_BEFORE:
             return "ok", f"valid for {days} days", ""
-        verdict = "fail" if left < timedelta() else "warn"
-        found_out = "has expired" if left < timedelta() else f"expires in {days} days"
-        return (
-            verdict,
-            found_out,
-            "guests trust it from their first boot: back up what is in them, then `labctl down` and `labctl up`",
-        )
+        remedy = "guests trust it from their first boot: back up what is in them, then `labctl down` and `labctl up`"
+        return ("warn", f"expires in {days} days", remedy) if left >= timedelta() else ("fail", "has expired", remedy)
 
     return _checked("authority", "the lab's authority", look)
 

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labctl.adapters.keys import Keyring
+from labctl.engine.guestunits import unit_states
 from labctl.engine.identity import identities
 from labctl.engine.lab import OpenLab
 from labctl.engine.run import Run
 from labctl.engine.session import LOCAL_LAYER, LabSession, local_state, open_session, published, remote_state
 from labctl.engine.target import TargetSession, running_target
 from labctl.model.catalogue import GITLAB_ROOT, STORE_ROOT
-from labctl.model.cloudinit import Boot, ended_well, judge
+from labctl.model.cloudinit import STATUS_COMMAND, Boot, ended_well, judge
 from labctl.model.contracts import CONTRACTS
 from labctl.model.errors import LabError, UserError, nearest
 from labctl.model.guestfiles import CLOUD_INIT_STATUS
 from labctl.model.lab import Lab
 from labctl.model.state import StackState
-from labctl.model.units import parse_units, units_command
 from labctl.synth import MANIFEST, Stack, read_manifest
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def cloud_init(hypervisor: Proxmox, vmid: int) -> dict[str, Any]:
     """cloud-init's verdict, and what there is to say about it."""
     if ended_well(hypervisor.file_read(vmid, CLOUD_INIT_STATUS, missing_ok=True)):
         return {"cloud_init": str(Boot.DONE)}
-    result = hypervisor.exec(vmid, ["cloud-init", "status", "--format", "json"], timeout_s=AGENT_TIMEOUT_S)
+    result = hypervisor.exec(vmid, STATUS_COMMAND, timeout_s=AGENT_TIMEOUT_S)
     status = judge(result.exit_code, result.out)
     said = [status.stage] if status.stage else list(status.errors or status.complaints)
     # Done with complaints is done; what they are stands beside it.
@@ -226,7 +226,5 @@ def cloud_init(hypervisor: Proxmox, vmid: int) -> dict[str, Any]:
 
 def _services(hypervisor: Proxmox, vmid: int, units: Sequence[str]) -> dict[str, str]:
     """The state of each unit."""
-    if not units:
-        return {}
-    result = hypervisor.exec(vmid, units_command(units), timeout_s=AGENT_TIMEOUT_S)
-    return {unit.name: unit.state for unit in parse_units(result.out, units)}
+    found = unit_states(hypervisor, vmid, units, AGENT_TIMEOUT_S) if units else ()
+    return {unit.name: unit.state for unit in found}

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+STATUS_COMMAND = ("cloud-init", "status", "--format", "json")
+"""The command whose output and exit code `judge` takes."""
+
 DEGRADED_CODE = 2
 """The exit code of a boot that ended with complaints (from 23.4 on)."""
 

@@ -108,7 +108,8 @@ def known_destroyed(events: Iterable[tuple[str, Iterable[Mapping[str, Any]]]], s
     for _run_id, journal in events:
         stages = [event.get("stage") for event in journal if event.get("type") == "stack" and event.get("stack") == stack]
         if "applying" in stages:
-            return "destroyed" in stages[::-1][: stages[::-1].index("applying")]
+            last = len(stages) - 1 - stages[::-1].index("applying")
+            return "destroyed" in stages[last:]
     return False
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Protocol
 
@@ -33,19 +32,6 @@ class Booting(Protocol):
         """Returns when it is done."""
 
 
-class _Up:
-    """It was done long ago."""
-
-    def waiting(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def require_no_failure(self) -> None:
-        return
-
-    def wait_for_boot(self) -> None:
-        return
-
-
 def ensure_certificate(
     hypervisor: Proxmox,
     guest: GuestSpec,
@@ -55,7 +41,7 @@ def ensure_certificate(
     *,
     timeout_s: float,
     say: Callable[[str], None],
-    booting: Booting | None = None,
+    booting: Booting,
 ) -> bool:
     """Signs the guest's certificate where it is missing, about to expire or for another name; says whether it did.
 
@@ -67,13 +53,12 @@ def ensure_certificate(
         authority: Gives the authority with its key; called only when something is to be signed.
         timeout_s: How long to wait for the guest's first boot to make its request.
         say: Where progress goes.
-        booting: The guest's first boot, where it may still be going on.
+        booting: The guest's first boot, which may still be going on.
 
     Raises:
         AdapterError: The guest made no request in time, or one for other names.
         UserError: The authority's key is needed and no operator's key is at hand.
     """
-    booting = booting or _Up()
     names, addresses = (guest.fqdn, guest.name), (output.address,)
     current = hypervisor.file_read(output.vmid, guest.role.cert, missing_ok=True)
     if current:
@@ -106,7 +91,8 @@ def _serve(hypervisor: Proxmox, guest: GuestSpec, output: GuestOutput, pem: str)
 
 def _wait_for_request(hypervisor: Proxmox, guest: GuestSpec, output: GuestOutput, timeout_s: float, booting: Booting) -> str:
     limit = time.monotonic() + timeout_s
-    for turn in itertools.count(1):
+    turns = 0
+    while True:
         content = hypervisor.file_read(output.vmid, guest.role.csr, missing_ok=True)
         if content:
             return content.decode()
@@ -116,7 +102,7 @@ def _wait_for_request(hypervisor: Proxmox, guest: GuestSpec, output: GuestOutput
                 where=f"guest {guest.name}",
                 hint="Its first boot failed or is slow: look at /var/log/cloud-init-output.log in the guest, then run again.",
             )
-        if turn % _LOOK_EVERY == 0:
+        turns += 1
+        if turns % _LOOK_EVERY == 0:
             booting.require_no_failure()
         time.sleep(POLL_S)
-    raise AssertionError

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from labctl.adapters.proxmox import AgentUnavailable, FileMissing, GuestMissing, Proxmox, ProxmoxFailed, StillRunning, Unreachable
-from labctl.model.cloudinit import Boot, BootStatus, ended_well, judge, telling_lines
+from labctl.model.cloudinit import STATUS_COMMAND, Boot, BootStatus, ended_well, judge, telling_lines
 from labctl.model.errors import AdapterError, LabError
 from labctl.model.guestfiles import CLOUD_INIT_LOG, CLOUD_INIT_STATUS
 
@@ -88,9 +88,8 @@ class FirstBoot:
         Raises:
             AdapterError: There is no cloud-init in the guest, or the agent is not configured.
         """
-        command = ["cloud-init", "status", "--format", "json"]
         try:
-            result = self.hypervisor.exec(self.vmid, command, timeout_s=CALL_TIMEOUT_S)
+            result = self.hypervisor.exec(self.vmid, STATUS_COMMAND, timeout_s=CALL_TIMEOUT_S)
         except FileMissing as error:
             raise AdapterError(
                 "has no cloud-init",

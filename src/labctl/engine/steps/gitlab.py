@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 
 from labctl.adapters.gitlab import GitLab, Refused
 from labctl.adapters.vault import Absent, Vault
-from labctl.engine.steps.identity import ensure_identity
+from labctl.engine.guestunits import unit_state
+from labctl.engine.steps.identity import hand_identity
 from labctl.model.catalogue import GITLAB_ROOT, GITLAB_RUNNER
 from labctl.model.errors import AdapterError, LabError
 from labctl.model.guestfiles import GITLAB_SECRETS_FILE, RUNNER_TOKEN_FILE
 from labctl.model.secret import Secret
-from labctl.model.units import UnitState, parse_units, units_command
+from labctl.model.units import UnitState
 
 if TYPE_CHECKING:
     from labctl.adapters.proxmox import Proxmox
@@ -68,8 +69,7 @@ class GitlabGuest:
 
     def unit(self, name: str) -> UnitState:
         """How a unit is."""
-        (found,) = parse_units(self.hypervisor.exec(self.output.vmid, units_command([name])).out, [name])
-        return found
+        return unit_state(self.hypervisor, self.output.vmid, name)
 
     def require_not_failed(self, name: str) -> UnitState:
         """A unit's state.
@@ -102,11 +102,7 @@ def gitlab_steps(run: LabRun, contract: PlatformContract) -> list[str]:
     vault = run.session.vault
 
     def refresh() -> None:
-        def warn(text: str) -> None:
-            run.say(text, LAYER, kind="warning")
-
-        with run.interrupts.raising():
-            ensure_identity(run.hypervisor, vault, guest.guest, guest.output, say, warn=warn, anew=True)
+        hand_identity(run, LAYER, guest.guest.name, guest.output, anew=True)
 
     _version, root = vault.read(GITLAB_ROOT)
     gitlab = GitLab(api_url(run.lab, contract), root["api_token"])

@@ -11,15 +11,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from labctl.engine.guestunits import unit_state
 from labctl.model.catalogue import GUEST_WRAPPING_TTL_S, guest_role
 from labctl.model.errors import AdapterError
 from labctl.model.guestfiles import IDENTITY_UNIT, ROLE_ID, WRAPPED_SECRET_ID
 from labctl.model.guestlogin import FailedLogin, Failure, judge_login
-from labctl.model.units import UnitState, parse_units, units_command
 
 if TYPE_CHECKING:
     from labctl.adapters.proxmox import Proxmox
     from labctl.adapters.vault import Vault
+    from labctl.engine.labrun import LabRun
     from labctl.model.contracts import GuestOutput
     from labctl.model.lab import GuestSpec
 
@@ -31,6 +32,26 @@ _LOG_LINES = 80
 
 class Tampered(AdapterError):
     """Somebody else used a guest's one-time identity."""
+
+
+def hand_identity(run: LabRun, layer: str, name: str, output: GuestOutput, *, anew: bool = False) -> bool:
+    """Hands a guest its identity where it has none, or anew, so that it sees at once what is new in the Vault.
+
+    Raises:
+        LabError: The guest cannot log in, or somebody else used its identity.
+    """
+    if run.session is None:
+        raise AdapterError("the Vault is not open", where=layer)
+    with run.interrupts.raising():
+        return ensure_identity(
+            run.hypervisor,
+            run.session.vault,
+            run.lab.guest(name),
+            output,
+            lambda text: run.say(text, layer, kind="step"),
+            warn=lambda text: run.say(text, layer, kind="warning"),
+            anew=anew,
+        )
 
 
 def ensure_identity(
@@ -62,11 +83,11 @@ def ensure_identity(
         Tampered: Its identity was used by somebody else. What he had from it is revoked.
         LabError: The Vault refuses, or the guest cannot log in.
     """
-    unit = _unit(hypervisor, output)
+    unit = unit_state(hypervisor, output.vmid, IDENTITY_UNIT)
     if unit.state == "activating":
         # An earlier run was cut off while the guest logged in.
         hypervisor.exec(output.vmid, ["systemctl", "start", IDENTITY_UNIT], timeout_s=START_TIMEOUT_S)
-        unit = _unit(hypervisor, output)
+        unit = unit_state(hypervisor, output.vmid, IDENTITY_UNIT)
     if unit.active and not anew:
         return False
     if unit.missing:
@@ -112,7 +133,7 @@ def _hand_over(
     hypervisor.file_write(output.vmid, _DRAFT, token)
     hypervisor.exec(output.vmid, ["mv", "-f", _DRAFT, WRAPPED_SECRET_ID]).check(f"mv {_DRAFT}")
     hypervisor.exec(output.vmid, ["systemctl", "start", IDENTITY_UNIT], timeout_s=START_TIMEOUT_S)
-    if _unit(hypervisor, output).active:
+    if unit_state(hypervisor, output.vmid, IDENTITY_UNIT).active:
         return None
     age_s = clock() - born
     log = hypervisor.exec(
@@ -138,11 +159,6 @@ def _tampered(vault: Vault, guest: GuestSpec) -> Tampered:
         "Who may use the guest agent on the hypervisor can do this: look who has VM.GuestAgent rights there.\n"
         "`labctl up` hands out a new identity.",
     )
-
-
-def _unit(hypervisor: Proxmox, output: GuestOutput) -> UnitState:
-    (unit,) = parse_units(hypervisor.exec(output.vmid, units_command([IDENTITY_UNIT])).out, [IDENTITY_UNIT])
-    return unit
 
 
 _LOOK = f"`labctl ssh {{name}} -- sudo journalctl --boot --unit={IDENTITY_UNIT}` shows all that it said."
