@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
-import pytest
+from tests.needs import lacking
 
 REPOSITORY = Path(__file__).parents[1]
 CDKTN = "0.23.4"
@@ -37,10 +36,7 @@ def _make(home: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", home], check=True, capture_output=True, text=True)
         subprocess.run(install, check=True, capture_output=True, text=True)
     except subprocess.CalledProcessError as error:
-        reason = (
+        lacking(
             f"no venv with cdktn {CDKTN} ({error.stderr.strip()[-200:]}); needs a package index: pip install {' '.join(wanted)}"
         )
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
     (home / "complete").touch()

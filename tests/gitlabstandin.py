@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import gitlab as python_gitlab
-import pytest
 import requests
 
 import labctl.sandbox.gitlab as standins
+from tests.needs import needed
 
 PACKAGE = Path(standins.__file__).parent
 ADDRESS = "127.93.1.1"
@@ -29,16 +29,6 @@ SECRETS = {
     "s3_secret_key": "s3-secret-value",
 }
 SETTINGS = Path(__file__).parents[1] / "layers/gitlab/gitlab-settings.rb"
-
-
-def needs(name: str, package: str) -> str:
-    """A program; without it a test is skipped with the command that brings it, and fails in CI."""
-    if path := shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin"):
-        return path
-    message = f"{name} is missing: apt-get install {package}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
 
 
 @dataclass
@@ -137,8 +127,8 @@ registry['storage'] = {{
 
 def prepared(root: Path) -> Standin:
     """The files of the package below a folder, gitlab.rb and delivered secrets; nothing configured."""
-    needs("ruby", "ruby")
-    needs("openssl", "openssl")
+    needed("ruby", "ruby")
+    needed("openssl", "openssl")
     standin = Standin(root, free_port())
     library = root / "opt/gitlab/standin"
     shutil.copytree(PACKAGE / "standin", library / "standin", ignore=shutil.ignore_patterns("__pycache__"))

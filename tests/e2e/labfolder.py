@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from proxmoxer import ProxmoxAPI
+
 from labctl.sandbox import control
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +81,14 @@ class LabFolder:
     def json(self, *args: str) -> Any:
         """The JSON document that a command prints."""
         return json.loads(self.ok(*args, "--json").out)
+
+    def hypervisor(self) -> Any:
+        """The API of the lab's sandbox with all rights, by proxmoxer."""
+        pve = self.json("sandbox", "status")["pve"]
+        user, _, rest = pve["token"].partition("!")
+        name, _, value = rest.partition("=")
+        host = pve["endpoint"].removeprefix("https://")
+        return ProxmoxAPI(host, user=user, token_name=name, token_value=value, verify_ssl=pve["ca_file"])
 
     def down(self) -> Result:
         """Destroys everything."""

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from proxmoxer import ProxmoxAPI
 
 from labctl.sandbox.supervisor import control
 from tests.e2e.labfolder import LabFolder, Result
@@ -70,12 +69,7 @@ def fresh(lab: LabFolder) -> Any:
     """Begins anew, with a stranger's guest on the hypervisor."""
     lab.ok("sandbox", "reset", "--yes")
     lab.ok("sandbox", "start")
-    pve = lab.json("sandbox", "status")["pve"]
-    user, _, rest = pve["token"].partition("!")
-    name, _, value = rest.partition("=")
-    api = ProxmoxAPI(
-        pve["endpoint"].removeprefix("https://"), user=user, token_name=name, token_value=value, verify_ssl=pve["ca_file"]
-    )
+    api = lab.hypervisor()
     api.nodes("pve").qemu.post(vmid=900, name="photos", memory=512)
     return api
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from proxmoxer import ProxmoxAPI
 
 from labctl.adapters.keys import generate_identity
 from labctl.adapters.terraform.records import RECORD_NAME, SINCE_FORMAT, ChildRecord, write_records
 from tests.e2e.chaos import family, terraforms
 from tests.e2e.labfolder import LABCTL, ROOT, LabFolder, Result
+from tests.needs import lacking
 
 NO_NETWORK = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
 
@@ -39,11 +39,7 @@ def refused(result: Result, *says: str, code: int = 1) -> None:
 
 def api(lab: LabFolder) -> Any:
     """The lab's hypervisor with all rights."""
-    pve = lab.json("sandbox", "status")["pve"]
-    user, _, rest = pve["token"].partition("!")
-    name, _, value = rest.partition("=")
-    host = pve["endpoint"].removeprefix("https://")
-    return ProxmoxAPI(host, user=user, token_name=name, token_value=value, verify_ssl=pve["ca_file"])
+    return lab.hypervisor()
 
 
 def clean(lab: LabFolder) -> None:
@@ -367,9 +363,7 @@ def test_an_output_is_missing_from_the_contract(up_lab: LabFolder, tmp_path: Pat
 def small_disk(folder: Path, size_kib: int) -> Iterator[None]:
     """A file system of that size over the folder, with what was in it, as far as it fits."""
     if os.geteuid() != 0 or not shutil.which("mount"):
-        if os.environ.get("CI") == "true":
-            pytest.fail("a small file system can be mounted by root only")
-        pytest.skip("a small file system can be mounted by root only: run the tests as root")
+        lacking("a small file system can be mounted by root only: run the tests as root")
     aside = folder.with_name(folder.name + ".aside")
     shutil.copytree(folder, aside)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_kib}k,mode=0700", "none", str(folder)], check=True)

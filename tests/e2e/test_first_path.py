@@ -15,19 +15,10 @@ import pytest
 import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from proxmoxer import ProxmoxAPI
 
 from tests.e2e.labfolder import ALL_GUESTS, LabFolder
 
 NOTHING = {"add": 0, "change": 0, "replace": 0, "destroy": 0}
-
-
-def hypervisor(lab: LabFolder) -> Any:
-    pve = lab.json("sandbox", "status")["pve"]
-    user, _, rest = pve["token"].partition("!")
-    name, _, value = rest.partition("=")
-    host = pve["endpoint"].removeprefix("https://")
-    return ProxmoxAPI(host, user=user, token_name=name, token_value=value, verify_ssl=pve["ca_file"])
 
 
 def vault(lab: LabFolder) -> hvac.Client:
@@ -91,7 +82,7 @@ def test_without_a_terminal_a_change_needs_yes(deployed: LabFolder) -> None:
 
 
 def test_the_hypervisor_has_what_was_described(deployed: LabFolder) -> None:
-    pve = hypervisor(deployed)
+    pve = deployed.hypervisor()
     config = pve.nodes("pve").qemu(201).config.get()
     assert (config["name"], config["cores"], int(config["memory"])) == ("gitlab", 4, 8192)
     assert config["cicustom"].startswith("user=local:snippets/")
@@ -145,7 +136,7 @@ def test_doctor_finds_nothing_wrong(deployed: LabFolder) -> None:
 
 def test_doctor_names_what_is_broken_with_what_mends_it(lab: LabFolder) -> None:
     lab.ok("up", "--yes", "--layer", "foundation")
-    guest = hypervisor(lab).nodes("pve").qemu(101)
+    guest = lab.hypervisor().nodes("pve").qemu(101)
     guest.status.stop.post()
     while guest.status.current.get()["status"] != "stopped":
         time.sleep(0.1)
@@ -180,7 +171,7 @@ def test_a_protected_guest_is_not_destroyed_without_its_name(deployed: LabFolder
     assert "--allow-destroy docker --allow-destroy gitlab" in refused.err
     unknown = deployed.run("down", "--yes", "--allow-destroy", "gitlib")
     assert "Did you mean 'gitlab'?" in unknown.err
-    assert len(hypervisor(deployed).cluster.resources.get(type="vm")) == 4
+    assert len(deployed.hypervisor().cluster.resources.get(type="vm")) == 4
 
 
 def test_plain_terraform_agrees(deployed: LabFolder) -> None:
@@ -192,7 +183,7 @@ def test_plain_terraform_agrees(deployed: LabFolder) -> None:
 def test_down_empties_the_hypervisor_and_up_builds_it_again(lab: LabFolder) -> None:
     lab.ok("up", "--yes")
     first = lab.json("secrets", "get", "gitlab/root")["data"]
-    pve = hypervisor(lab)
+    pve = lab.hypervisor()
     users = {u["userid"] for u in pve.access.users.get()}
     lab.down()
     assert pve.cluster.resources.get(type="vm") == []
@@ -213,7 +204,7 @@ def test_down_empties_the_hypervisor_and_up_builds_it_again(lab: LabFolder) -> N
 
 def test_a_foreign_guest_stops_up_and_is_untouched(lab: LabFolder) -> None:
     lab.ok("sandbox", "start")
-    pve = hypervisor(lab)
+    pve = lab.hypervisor()
     pve.nodes("pve").qemu.post(vmid=201, name="photos", memory=512, cores=1)
     before = pve.nodes("pve").qemu(201).config.get()
     refused = lab.run("up", "--yes")
@@ -230,7 +221,7 @@ def test_a_foreign_guest_stops_up_and_is_untouched(lab: LabFolder) -> None:
 
 def test_a_foreign_guest_that_comes_between_the_layers_is_seen_too(lab: LabFolder) -> None:
     lab.ok("up", "--yes", "--layer", "foundation")
-    pve = hypervisor(lab)
+    pve = lab.hypervisor()
     pve.nodes("pve").qemu.post(vmid=202, name="photos", memory=512)
     refused = lab.run("up", "--yes")
     assert refused.code == 1

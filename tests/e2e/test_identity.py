@@ -17,7 +17,7 @@ from labctl.model.errors import LabError
 from labctl.model.secret import Secret
 from labctl.sandbox.guests.runtime_folder import runtime_folder
 from tests.e2e.labfolder import LabFolder
-from tests.e2e.test_first_path import hypervisor, vault
+from tests.e2e.test_first_path import vault
 
 UNIT = "lab-identity.service"
 
@@ -28,7 +28,7 @@ def memory(lab: LabFolder, vmid: int) -> Path:
 
 
 def in_guest(lab: LabFolder, vmid: int, *argv: str) -> tuple[int, str]:
-    agent = hypervisor(lab).nodes("pve").qemu(vmid).agent
+    agent = lab.hypervisor().nodes("pve").qemu(vmid).agent
     pid = agent("exec").post(command=list(argv))["pid"]
     while not (answer := agent("exec-status").get(pid=pid))["exited"]:
         time.sleep(0.05)

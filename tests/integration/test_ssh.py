@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ import pytest
 from labctl.adapters.pki import SshKey, create_ssh_key
 from labctl.engine.ssh import FAILED, _key_file, ssh_command
 from labctl.model.knownhosts import HostKey, with_key
+from tests.needs import needed
 
 pytestmark = pytest.mark.integration
 ADDRESS = "127.86.89.22"
@@ -24,12 +23,7 @@ ADDRESS = "127.86.89.22"
 
 @pytest.fixture(scope="session")
 def program() -> str:
-    if path := shutil.which("ssh"):
-        return path
-    message = "ssh is missing: apt-get install openssh-client"
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
+    return needed("ssh", "openssh-client")
 
 
 @dataclass

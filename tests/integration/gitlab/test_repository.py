@@ -15,7 +15,8 @@ import pytest
 from aiohttp import web
 
 from labctl.sandbox.gitlab import repository
-from tests.gitlabstandin import PACKAGE, needs
+from tests.gitlabstandin import PACKAGE
+from tests.needs import needed
 
 pytestmark = pytest.mark.integration
 
@@ -52,8 +53,8 @@ def served(tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def apt(tmp_path: Path, served: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     """apt-get with folders of its own, and the two repositories as `add-repository` writes them."""
-    program = needs("apt-get", "apt")
-    needs("curl", "curl")
+    program = needed("apt-get", "apt")
+    needed("curl", "curl")
     root = tmp_path / "apt"
     for folder in ("lists/partial", "archives/partial", "sources"):
         (root / folder).mkdir(parents=True)
@@ -90,7 +91,7 @@ def test_apt_verifies_it_and_dpkg_opens_the_packages(
     debs = sorted((tmp_path / "apt").glob("*.deb"))
     assert [deb.name.split("_")[0] for deb in debs] == ["gitlab-ce", "gitlab-runner"]
     for deb in debs:
-        subprocess.run([needs("dpkg-deb", "dpkg"), "-x", str(deb), str(tmp_path / "unpacked")], check=True)
+        subprocess.run([needed("dpkg-deb", "dpkg"), "-x", str(deb), str(tmp_path / "unpacked")], check=True)
     assert (tmp_path / "unpacked/usr/bin/gitlab-ctl").stat().st_mode & 0o777 == 0o755
     runner = tmp_path / "unpacked/usr/lib/gitlab-runner"
     code = f"import sys; sys.path.insert(0, {str(runner)!r}); from standin.runner import main; sys.exit(main(['--version']))"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import yaml
 from labctl.cloudinit import UserDataRequest, user_data
 from labctl.model.lab import Lab
 from labctl.model.labfile import parse_lab
+from tests.needs import needed
 
 OPERATOR = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKx0hVq0ZVv7sQ5sXUoOe2a1gJ7l6mS2m8iXcY1bQ2nE operator@example.com"
 VAULT_TOKEN = "${TfToken[TOKEN.7]}"
@@ -76,16 +76,7 @@ def documents(requests: dict[str, UserDataRequest]) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def tool() -> Callable[[str, str], str]:
     """Finds a program; without it a test is skipped with the command that brings it, and fails in CI."""
-
-    def find(name: str, package: str) -> str:
-        if path := shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin"):
-            return path
-        message = f"{name} is missing: apt-get install {package}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-
-    return find
+    return needed
 
 
 @dataclass

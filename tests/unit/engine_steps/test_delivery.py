@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -79,8 +80,23 @@ def request() -> bytes:
     )
 
 
+class Up:
+    """A guest whose first boot was done long ago."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def require_no_failure(self) -> None:
+        return
+
+    def wait_for_boot(self) -> None:
+        return
+
+
 def step(guest: Any, value: str) -> tuple[bool, bool]:
-    signed = ensure_certificate(guest, STORE, OUTPUT, AUTHORITY.cert_pem, lambda: AUTHORITY, timeout_s=1, say=lambda _text: None)
+    signed = ensure_certificate(
+        guest, STORE, OUTPUT, AUTHORITY.cert_pem, lambda: AUTHORITY, timeout_s=1, say=lambda _text: None, booting=Up()
+    )
     return signed, deliver_credentials(guest, STORE, OUTPUT, Secret(value), lambda _text: None)
 
 
