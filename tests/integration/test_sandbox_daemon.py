@@ -458,6 +458,27 @@ def test_one_that_somebody_else_has_just_begun_is_waited_for(tmp_path: Path) -> 
     reset(home)
 
 
+def test_a_reset_lets_none_begin_that_comes_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `labctl up` that was killed right after it began the sandbox: the sandbox comes in the middle of a reset."""
+    home = tmp_path / "home"
+    start(home, SandboxConfig(address="127.86.75.1", network="127.86.75.0/24"))
+    stop(home)
+    late: list[subprocess.CompletedProcess[str]] = []
+    remove = shutil.rmtree
+
+    def remove_late(folder: Path, **options: Any) -> None:
+        if folder == home:
+            command = [sys.executable, "-m", DAEMON, "--home", str(home)]
+            late.append(subprocess.run(command, check=False, capture_output=True, text=True, timeout=30))
+        remove(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", remove_late)
+    reset(home)
+    assert [one.returncode for one in late] == [1]
+    assert "another sandbox runs on this folder" in late[0].stderr
+    assert not home.exists()
+
+
 def test_one_that_has_no_more_than_a_pid_is_waited_for(tmp_path: Path) -> None:
     home = tmp_path / "home"
     config = SandboxConfig(address="127.86.73.1", network="127.86.73.0/24")

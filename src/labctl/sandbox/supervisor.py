@@ -124,9 +124,7 @@ def reset(home: Path) -> None:
     layout = Layout(home.resolve())
     if not layout.home.is_dir():
         return
-    with _locked(layout):
-        # Nothing is to be kept, so nothing is asked to end in good order.
-        _stop(layout, signal.SIGKILL)
+    with _locked(layout), _alone(layout):
         if kept_choice(layout.home) == "container":
             from labctl.sandbox.guests.engine import Engine
 
@@ -222,6 +220,23 @@ def _is_held(lock_file: Path) -> bool:
         except OSError:
             return True
     return False
+
+
+@contextlib.contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    """Kill the daemon of a home, and let none begin: a start that was killed may have left one that has yet to take the lock.
+
+    Raises:
+        AdapterError: It does not end.
+    """
+    with layout.lock.open("a") as lock:
+        while True:
+            # Nothing is to be kept, so nothing is asked to end in good order.
+            _stop(layout, signal.SIGKILL)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+        yield
 
 
 def _daemon(layout: Layout) -> int:
@@ -328,9 +343,13 @@ def _wait_booted(layout: Layout, process: subprocess.Popen[bytes] | None, timeou
     """
     deadline = time.monotonic() + timeout_s
     while (_daemon(layout) or (process and process.poll() is None)) and time.monotonic() < deadline:
-        if _daemon(layout):
+        if pid := _daemon(layout):
             with contextlib.suppress(AdapterError):
                 if control(layout.home, "GET", "status", timeout_s=2)["booted"]:
+                    if process and process.pid != pid:
+                        # It comes too late, and would take the home as soon as the other one ends.
+                        process.kill()
+                        process.wait()
                     return
         time.sleep(0.05)
     ended = process.poll() if process else None
