@@ -475,7 +475,7 @@ def another(bench: Bench, user_data: str) -> Iterator[tuple[FirstBoot, list[str]
 def test_a_first_boot_that_fails_is_told_with_its_cause(bench: Bench, user_data: str, says: str) -> None:
     with another(bench, user_data) as (boot, _), pytest.raises(AdapterError, match="cloud-init failed in module") as caught:
         boot.wait()
-    assert says in caught.value.hint
+    assert says in f"{caught.value} {caught.value.hint}"
     assert "labctl console other" in caught.value.hint
 
 
