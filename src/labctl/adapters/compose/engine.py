@@ -161,6 +161,14 @@ class ComposeEngine:
         answer = self._shell.run(scripts.push(tag), timeout_s=PULL_TIMEOUT_S, stop=stop)
         return parse.image_digest(answer, _repository(tag))
 
+    def has_image(self, reference: str) -> bool:
+        """Whether the engine has an image, or can fetch it from its registry."""
+        try:
+            self._shell.run(scripts.fetch(reference), timeout_s=PULL_TIMEOUT_S)
+        except ShellError:
+            return False
+        return True
+
     def image_digest(self, reference: str) -> str:
         """The digest of an image that the engine has; "" where it has none, or no registry knows it."""
         try:

@@ -155,6 +155,12 @@ def push(tag: str) -> str:
     return f"docker push -q {shlex.quote(tag)} >/dev/null || return $?\n{digest(tag)}"
 
 
+def fetch(reference: str) -> str:
+    """Fetches an image, unless it is there."""
+    image = shlex.quote(reference)
+    return f"docker image inspect {image} >/dev/null 2>&1 || docker pull -q {image} >/dev/null"
+
+
 def digest(reference: str) -> str:
     """What the engine knows of an image."""
     return f"docker image inspect --format {shlex.quote(_IMAGE)} {shlex.quote(reference)}"
