@@ -17,6 +17,9 @@ SSH_KNOWN_HOSTS = "LABCTL_SSH_KNOWN_HOSTS"
 SSH_HOST_ALIAS = "LABCTL_SSH_HOST_ALIAS"
 VAULT_ADDR, VAULT_TOKEN, VAULT_CACERT = "VAULT_ADDR", "VAULT_TOKEN", "VAULT_CACERT"
 
+PATIENCE_S = 30.0
+"""After a reboot, a guest answers before its engine does."""
+
 _HINT = "`labctl env -- COMMAND` sets it for a plain terraform or cdktf."
 
 

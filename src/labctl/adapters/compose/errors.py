@@ -32,7 +32,9 @@ class ShellError(AdapterError):
         text = _tail(said)
         for pattern, remedy in _DOWN:
             if re.search(pattern, text, re.IGNORECASE):
-                return EngineUnreachable(_first(text), where=where, hint=remedy)
+                found = EngineUnreachable(_first(text), where=where, hint=remedy)
+                found.passing = (pattern, remedy) == _DOWN[0]
+                return found
         for pattern, remedy in _KNOWN:
             if re.search(pattern, text, re.IGNORECASE):
                 return cls(text, code=code, where=where, hint=remedy)
@@ -40,7 +42,13 @@ class ShellError(AdapterError):
 
 
 class EngineUnreachable(AdapterError):
-    """There is no way to the engine, or it does not answer."""
+    """There is no way to the engine, or it does not answer.
+
+    Attributes:
+        passing: Whether that may pass by itself: the guest, or its engine, may be starting.
+    """
+
+    passing: bool = False
 
     @classmethod
     def of(cls, said: str, where: str) -> Self:
@@ -48,7 +56,9 @@ class EngineUnreachable(AdapterError):
         text = _tail(said)
         for pattern, message, remedy in _SSH:
             if re.search(pattern, text, re.IGNORECASE):
-                return cls(message, where=where, hint=remedy)
+                found = cls(message, where=where, hint=remedy)
+                found.passing = "connection refused" in text.lower()
+                return found
         return cls(
             f"cannot be reached: {_first(text) or 'the connection was lost'}",
             where=where,
@@ -126,7 +136,7 @@ _SSH = (
         "Guests know the key from their first boot. A guest made by another lab folder has another one.",
     ),
     (
-        r"host key verification failed|remote host identification has changed|no .* host key is known",
+        r"host key verification failed|remote host identification has changed|no .*host key is known",
         "its SSH host key is not the one that is known",
         "`labctl up --layer platform` takes it down from the guest's own agent.",
     ),

@@ -33,6 +33,8 @@ class Shell(ABC):
     """Runs POSIX scripts where `docker` is. Several threads may use one."""
 
     where: str
+    patience_s: float = 0.0
+    """How long an engine that may be starting is waited for."""
 
     def run(self, script: str, *, timeout_s: float = 60.0, stop: threading.Event | None = None) -> str:
         """What the script prints on standard output. It must be such that it can be run again: a lost connection does that.
@@ -49,7 +51,14 @@ class Shell(ABC):
         """
         # dash reads a script bit by bit; as one function it is read to its end before a command could eat the rest of it.
         text = f"lab_main() {{\n{script}\n}}\nlab_main </dev/null\n"
-        return self._call(["sh", "-s"], text.encode(), timeout_s, stop)
+        deadline = time.monotonic() + self.patience_s
+        while True:
+            try:
+                return self._call(["sh", "-s"], text.encode(), timeout_s, stop)
+            except EngineUnreachable as error:
+                if not error.passing or time.monotonic() > deadline or (stop is not None and stop.is_set()):
+                    raise
+            time.sleep(1.0)
 
     def feed(self, script: str, content: bytes, *, timeout_s: float = 600.0, stop: threading.Event | None = None) -> str:
         """As `run`, for a script that is no secret and reads `content` from standard input."""
@@ -149,13 +158,16 @@ class SshShell(Shell):
         key: The private key, as PEM.
         known_hosts: File with the guest's host key.
         host_alias: The guest's name in it.
+        patience_s: How long a guest that may be starting is waited for.
     """
 
-    def __init__(self, destination: str, *, key: Secret, known_hosts: Path, host_alias: str = "") -> None:
+    def __init__(
+        self, destination: str, *, key: Secret, known_hosts: Path, host_alias: str = "", patience_s: float = 0.0
+    ) -> None:
         parts = urlsplit(destination)
         if parts.scheme != "ssh" or not parts.hostname or not parts.username:
             raise UserError(f"{destination!r} is no SSH address", hint="Write ssh://user@host, or ssh://user@host:port.")
-        self.where = destination
+        self.where, self.patience_s = destination, patience_s
         self._address = f"{parts.username}@{parts.hostname}"
         self._port, self._key = parts.port or 22, key
         self._known_hosts, self._alias = known_hosts, host_alias or parts.hostname
@@ -230,6 +242,8 @@ class SshShell(Shell):
             if self._master is not None and self._master.poll() is None:
                 return
             self._close()
+            if not self._known_hosts.is_file():
+                raise EngineUnreachable.of("no host key is known", self.where)
             # Short, because the path of a socket may have no more than about 100 bytes; 0700 as mkdtemp makes it.
             self._folder = Path(tempfile.mkdtemp(prefix="labctl-", dir="/tmp"))
             socket = self._folder / "s"
