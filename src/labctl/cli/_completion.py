@@ -51,6 +51,11 @@ def guest_names(context: typer.Context) -> list[str]:
     return _of_lab(context, lambda lab: [guest.name for guest in lab.guests()])
 
 
+def service_names(context: typer.Context) -> list[str]:
+    """The services that are on."""
+    return _of_lab(context, lambda lab: [spec.name for spec in lab.service_specs()])
+
+
 def secret_paths(context: typer.Context) -> list[str]:
     """The paths that the lab's catalogue names."""
 
