@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -68,7 +69,7 @@ def _service_lines(found: list[dict[str, Any]]) -> list[str]:
     return _table(("SERVICE", "ADDRESS", "STATE", "HEALTH"), rows)
 
 
-def _table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def _table(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     if not rows:
         return []
     widths = [max(len(row[i]) for row in (heading, *rows)) for i in range(len(heading))]

@@ -7,7 +7,6 @@ a role of its own for the secrets of services.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -49,7 +48,8 @@ class OwnProvider:
                 self._end()
                 self._session = run.session
                 self._login = provider_login(run.session) if run.session else None
-                access = {**vault_access(self._login, run.paths), **_ssh_access(run)}
+                # Before the Vault is open, nothing that it could connect to is up either.
+                access = provider_access(run.session, self._login, run.paths) if run.session else {}
                 self._running = RunningProvider(access)
             return {REATTACH_VARIABLE: self._running.reattach, PROGRAM_VARIABLE: own_program()}
 
@@ -78,24 +78,13 @@ def provider_login(session: LabSession) -> Vault | None:
         return None
 
 
-def vault_access(login: Vault | None, paths: LabPaths) -> Mapping[str, str | Secret]:
-    """Where the provider reads secrets."""
-    if login is None:
-        return {}
-    return {"VAULT_ADDR": login.address, "VAULT_TOKEN": login.token, "VAULT_CACERT": str(paths.authority)}
-
-
-def ssh_access(key: Secret, paths: LabPaths) -> Mapping[str, str | Secret]:
-    """How the provider gets to the Docker engine."""
-    return {
-        "LABCTL_SSH_PRIVATE_KEY": key,
+def provider_access(session: LabSession, login: Vault | None, paths: LabPaths) -> dict[str, str | Secret]:
+    """What the provider reads from its environment: how it gets to the Docker engine, and where it reads secrets."""
+    found: dict[str, str | Secret] = {
+        "LABCTL_SSH_PRIVATE_KEY": session.vault.read(PLATFORM_SSH)[1]["private_key"],
         "LABCTL_SSH_KNOWN_HOSTS": str(paths.known_hosts),
         "LABCTL_SSH_HOST_ALIAS": DOCKER.name,
     }
-
-
-def _ssh_access(run: LabRun) -> Mapping[str, str | Secret]:
-    if run.session is None:
-        # Nothing that it could connect to is up yet, or can be known to be.
-        return {}
-    return ssh_access(run.session.vault.read(PLATFORM_SSH)[1]["private_key"], run.paths)
+    if login is not None:
+        found |= {"VAULT_ADDR": login.address, "VAULT_TOKEN": login.token, "VAULT_CACERT": str(paths.authority)}
+    return found
