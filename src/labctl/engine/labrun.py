@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from labctl.adapters.keys import Keyring
 from labctl.engine.identity import identities
-from labctl.engine.ownprovider import OWN_LAYERS, OwnProvider
+from labctl.engine.ownprovider import OwnProvider
 from labctl.engine.paths import LabPaths
 from labctl.engine.run import Run, StackRun, Stage
 from labctl.model.errors import LabError
 from labctl.model.lab import Lab
+from labctl.model.ownprovider import OWN_LAYERS
 from labctl.model.preflight import Facts
 from labctl.model.state import StackState, without
 

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from labctl.engine.paths import LabPaths
     from labctl.engine.session import LabSession
 
-OWN_LAYERS = frozenset({"services", "apps"})
-"""Layers whose stacks have resources of labctl's own provider, and none of bpg/proxmox."""
-
 LOGIN_TTL_S = 60
 
 

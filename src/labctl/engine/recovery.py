@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from labctl.adapters.terraform import Terraform
 from labctl.engine.journal import PLAN_SUFFIX, journals
 from labctl.engine.locks import free_dead_lock
-from labctl.engine.ownprovider import OWN_LAYERS
 from labctl.engine.paths import replace_file
 from labctl.engine.run import StackRun
 from labctl.engine.workspace import terraform
@@ -33,6 +32,7 @@ from labctl.model.leftovers import (
     leftovers,
     unfinished,
 )
+from labctl.model.ownprovider import OWN_LAYERS
 from labctl.model.state import parse_state, without
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from labctl.adapters.keys import Keyring
 from labctl.engine.guestunits import unit_states
 from labctl.engine.identity import identities
 from labctl.engine.lab import OpenLab
-from labctl.engine.ownprovider import OWN_LAYERS
 from labctl.engine.run import Run
 from labctl.engine.session import LOCAL_LAYER, LabSession, local_state, open_session, published, remote_state
 from labctl.engine.target import TargetSession, running_target
@@ -21,6 +20,7 @@ from labctl.model.contracts import CONTRACTS
 from labctl.model.errors import LabError, UserError, nearest
 from labctl.model.guestfiles import CLOUD_INIT_STATUS
 from labctl.model.lab import Lab
+from labctl.model.ownprovider import OWN_LAYERS
 from labctl.model.state import StackState
 from labctl.synth import MANIFEST, Stack, read_manifest
 

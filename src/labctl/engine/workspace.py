@@ -23,9 +23,9 @@ from labctl.adapters.terraform import (
     write_cli_config,
     write_lock_file,
 )
-from labctl.engine.ownprovider import OWN_LAYERS
 from labctl.engine.paths import LabPaths, replace_file
 from labctl.engine.run import DEFAULT_WORKSPACE, Run, StackRun
+from labctl.model.ownprovider import OWN_LAYERS
 from labctl.model.secret import Secret
 
 if TYPE_CHECKING:
