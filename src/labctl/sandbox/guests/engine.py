@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ NO_HIDDEN_PATHS: Mapping[str, list[str]] = {"MaskedPaths": [], "ReadonlyPaths": 
 TMPFS = {"/run": "exec,mode=755", "/run/lock": "", "/tmp": "exec,mode=1777"}  # noqa: S108  (inside the guest)
 CONSOLE_LOG = {"max-size": "4m", "max-file": "1"}
 PIDS_LIMIT = 8192
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class EngineError(AdapterError):
@@ -193,14 +195,15 @@ class Engine:
             events = api.build(
                 fileobj=context, custom_context=True, tag=name, buildargs=dict(arguments), rm=True, forcerm=True, decode=True
             )
+            left = ""
             for event in events:
-                for line in str(event.get("stream", "")).splitlines():
-                    if line.strip():
-                        said.append(line.rstrip())
-                        say(line.rstrip())
+                *lines, left = (left + _COLOUR.sub("", str(event.get("stream", "")))).split("\n")
+                for line in filter(str.strip, lines):
+                    said.append(line.rstrip())
+                    say(line.rstrip())
                 if "error" in event:
-                    lines = "\n".join((*said, str(event["error"])))
-                    raise EngineError(f"Docker: build of {name} failed:\n{lines}", where=self.socket)
+                    end = "\n".join((*said, str(event["error"])))
+                    raise EngineError(f"Docker: build of {name} failed:\n{end}", where=self.socket)
 
     @contextlib.contextmanager
     def saved_image(self, name: str) -> Iterator[IO[bytes]]:
