@@ -84,7 +84,6 @@ class RunningProvider:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             env={**os.environ, **given},
             start_new_session=True,
         )
@@ -112,18 +111,20 @@ class RunningProvider:
     def _handshake(self) -> str:
         """The value of `TF_REATTACH_PROVIDERS`."""
         assert self._process.stdout is not None
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline, said = time.monotonic() + START_TIMEOUT_S, b""
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while (left := deadline - time.monotonic()) > 0 and selector.select(left):
-                line = self._process.stdout.readline()
-                if not line:
+                # Not by lines: what a line's reader has taken beyond the line, the selector no longer sees.
+                part = os.read(self._process.stdout.fileno(), 4096)
+                if not part:
                     break
-                if found := re.search(rf"{REATTACH_VARIABLE}='(.*)'", line):
+                said += part
+                if found := re.search(rf"{REATTACH_VARIABLE}='(.*)'\n".encode(), said):
                     return json.dumps(json.loads(found[1]))
         raise AdapterError("labctl's own provider does not start", hint="\n".join(self._said))
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
         with self._process.stderr as stream:
-            self._said.extend(line.rstrip() for line in stream)
+            self._said.extend(line.decode(errors="replace").rstrip() for line in stream)

@@ -36,7 +36,7 @@ def _service_images(run: LabRun) -> list[str]:
     own = [spec.name for spec in run.lab.service_specs() if server and spec.image.startswith(f"{server}/")]
     if not own:
         return []
-    from labctl.sandbox.images import ensure_images
+    from labctl.sandbox.images.build import ensure_images
 
     with run.interrupts.raising():
         made = ensure_images(own, lambda text: run.say(text, LAYER, kind="progress"))
