@@ -381,11 +381,17 @@ class Lab(Settings):
         return self.target.proxmox.datastores if self.target.proxmox else Datastores()
 
     @property
+    def sandbox_server(self) -> str:
+        """`host:port` where guests of a sandbox that boot find the sandbox's own packages and images; "" elsewhere."""
+        sandbox = self.target.sandbox
+        return f"{sandbox.guest_network[1]}:{PACKAGES_PORT}" if sandbox and self.boots else ""
+
+    @property
     def package_repository(self) -> str:
         """Where GitLab and its runner come from. Guests of a sandbox that boot take its stand-ins, unless lab.yaml says else."""
-        gitlab, sandbox = self.platform.gitlab, self.target.sandbox
-        if sandbox and self.boots and "package_repository" not in gitlab.model_fields_set:
-            return f"http://{sandbox.guest_network[1]}:{PACKAGES_PORT}"
+        gitlab = self.platform.gitlab
+        if self.sandbox_server and "package_repository" not in gitlab.model_fields_set:
+            return f"http://{self.sandbox_server}"
         return gitlab.package_repository.rstrip("/")
 
     @property

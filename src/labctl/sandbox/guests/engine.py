@@ -182,7 +182,7 @@ class Engine:
             api.remove_image(name)
 
     def build_image(self, context: IO[bytes], name: str, arguments: Mapping[str, str], say: Callable[[str], None]) -> None:
-        """Build an image from a context, an archive with a Dockerfile. What a step says is told; a step that fails leaves no container.
+        """Build an image from a context, an archive with a Dockerfile, and tell what it says. No container is left.
 
         Raises:
             EngineError: A step fails. Its words are the end of what the build said.

@@ -42,10 +42,11 @@ from labctl.sandbox.images.catalogue import (
     recipe,
     repository,
 )
-from labctl.sandbox.images.store import ImageStore, Kept
+from labctl.sandbox.images.store import ImageStore, Kept, image_store
 
 WORKERS = 2
 DOWNLOADS = 8
+STEP_WIDTH = 90
 DOWNLOAD_TIMEOUT_S = 60
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
@@ -74,11 +75,6 @@ class Ready:
     image: Image
     kept: Kept
     built: bool
-
-
-def image_store() -> ImageStore:
-    """Where this user's images are kept."""
-    return ImageStore(cache_folder() / "images")
 
 
 def kept_images(names: Sequence[str] = (), store: ImageStore | None = None) -> dict[str, Kept | None]:
@@ -166,7 +162,7 @@ class _Build:
         began = time.monotonic()
         with _explained(f"image {image.name}"):
             self._built(image)
-            if not image.served:
+            if not image.served or self._store.find(image.name, recipe(image.name)):
                 return
             took = time.monotonic() - began
             with self._keeping, self._engine.saved_image(engine_name(image)) as archive:
@@ -224,7 +220,7 @@ class _Build:
 
     def _step(self, image: Image, line: str) -> None:
         if (step := _STEP.match(line)) and step[1] in {"RUN", "COPY"}:
-            self._say(f"{image.name}: {line[:100]}")
+            self._say(f"{image.name}: {' '.join(line.split())[:STEP_WIDTH]}")
         elif self._ended.is_set():
             raise AdapterError("another image failed")
 
@@ -299,7 +295,9 @@ def _explained(what: str) -> Iterator[None]:
         if _FULL.search(text):
             raise _full(what, error) from error
         if _UNREACHED.search(text):
-            hint = "Does this machine, and do containers on it, reach deb.debian.org, pypi.org and repo1.maven.org? Then try again."
+            hint = (
+                "Does this machine, and do containers on it, reach deb.debian.org, pypi.org and repo1.maven.org? Then try again."
+            )
             raise AdapterError(f"{what} cannot be built: no network. {error}", hint=hint) from error
         raise
 

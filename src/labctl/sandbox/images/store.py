@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from labctl.model.errors import AdapterError
+from labctl.sandbox.guests.image import cache_folder
 
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
@@ -132,7 +133,7 @@ class ImageStore:
         return kept
 
     def clean(self, name: str, recipe: str) -> None:
-        """Removes what no image needs any more: older records of this image but a few, blobs without a record, what was cut off."""
+        """Removes what no image needs any more: all but a few records of this image, blobs without one, what was cut off."""
         current = self._record(name, recipe)
         others = sorted((path for path in current.parent.glob("*.json") if path != current), key=_age, reverse=True)
         for path in others[_KEPT - 1 :]:
@@ -222,6 +223,11 @@ class ImageStore:
 
     def _put(self, content: bytes, work: Path) -> None:
         _write(self._blobs / _digest(content).removeprefix("sha256:"), content, work)
+
+
+def image_store() -> ImageStore:
+    """Where this user's images are kept."""
+    return ImageStore(cache_folder() / "images")
 
 
 def _digest(content: bytes) -> str:
