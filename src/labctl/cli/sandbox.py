@@ -60,7 +60,7 @@ def image(context: typer.Context) -> int:
 @app.command()
 def images(
     context: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; all where none is named.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Which; all where none is named.")] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Build the container images that the sandbox serves its guests; nothing to do where they are kept."""
