@@ -18,10 +18,12 @@ import pytest
 import requests
 from aiohttp import web
 
+from labctl.model.errors import AdapterError
 from labctl.sandbox.choice import look
 from labctl.sandbox.guests.engine import Engine
+from labctl.sandbox.images import build
 from labctl.sandbox.images.build import Ready, ensure_images
-from labctl.sandbox.images.catalogue import IMAGES, engine_name
+from labctl.sandbox.images.catalogue import IMAGES, Image, build_files, engine_name, recipe
 from labctl.sandbox.images.registry import add_routes
 from labctl.sandbox.images.store import ImageStore
 
@@ -196,6 +198,25 @@ def test_a_file_that_is_gone_makes_the_image_be_built_again(store: ImageStore, b
     again = ensure_images(("ollama",), print, store=store)["ollama"]
     assert again.built
     assert store.find("ollama", again.kept.recipe) is not None
+
+
+def test_a_build_that_fails_leaves_nothing_in_the_engine(
+    store: ImageStore, built: dict[str, Ready], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = build_files
+
+    def broken(image: Image) -> dict[str, tuple[bytes, int]]:
+        text = "ARG PARENT\nFROM ${PARENT}\nRUN touch /first\nRUN echo it is broken && exit 3\n"
+        return {"Dockerfile": (text.encode(), 0o644)} if image.name == "node" else real(image)
+
+    client = docker.APIClient(f"unix://{FACTS.socket}", version="auto")
+    before = client.images(quiet=True, filters={"dangling": True})
+    monkeypatch.setattr(build, "build_files", broken)
+    with pytest.raises(AdapterError, match="it is broken"):
+        ensure_images(("node",), print, store=store)
+    assert store.find("node", recipe("node")) is None
+    assert set(client.images(quiet=True, filters={"dangling": True})) <= set(before)
+    client.close()
 
 
 # ------------------------------------------------------------ running

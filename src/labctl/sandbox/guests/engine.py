@@ -205,6 +205,15 @@ class Engine:
                     end = "\n".join((*said, str(event["error"])))
                     raise EngineError(f"Docker: build of {name} failed:\n{end}", where=self.socket)
 
+    def remove_leftovers(self, prefix: str) -> None:
+        """Remove what builds that failed have left on top of images whose names begin so."""
+        with self._asked("images") as api:
+            for identity in api.images(quiet=True, filters={"dangling": True}):
+                with contextlib.suppress(docker.errors.APIError):
+                    names = [name for step in api.history(identity) for name in step.get("Tags") or ()]
+                    if any(name.startswith(prefix) for name in names):
+                        api.remove_image(identity)
+
     @contextlib.contextmanager
     def saved_image(self, name: str) -> Iterator[IO[bytes]]:
         """An image as an archive (`docker save`), to be read once."""

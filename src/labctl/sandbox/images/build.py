@@ -31,6 +31,7 @@ from labctl.sandbox.guests.recipe import INSTALL, authority_files, cannot_build
 from labctl.sandbox.images.catalogue import (
     BASE_PACKAGES,
     DOCKERFILE,
+    ENGINE_PREFIX,
     IMAGES,
     Artefact,
     Image,
@@ -110,7 +111,12 @@ def ensure_images(
         with alone("images", "images", say):
             # Another may have built some meanwhile.
             missing = [image for image in missing if store.find(image.name, recipe(image.name)) is None]
-            _Build(engine or Engine(), store, say).run(missing)
+            engine = engine or Engine()
+            try:
+                _Build(engine, store, say).run(missing)
+            finally:
+                with contextlib.suppress(EngineError):
+                    engine.remove_leftovers(ENGINE_PREFIX)
     found = {}
     for image in wanted:
         kept = there.get(image.name) or store.find(image.name, recipe(image.name))
