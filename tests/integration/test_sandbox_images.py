@@ -274,6 +274,34 @@ def test_postgres_without_a_password_says_what_is_missing(engine: Docker) -> Non
         container.remove(v=True)
 
 
+@pytest.mark.parametrize(
+    ("prepare", "pgdata", "said"),
+    [
+        pytest.param("mkdir -p 17/docker; echo 17 > 17/docker/PG_VERSION", "", "holds data of PostgreSQL 17", id="beside"),
+        pytest.param("mkdir -p 18/docker; echo 17 > 18/docker/PG_VERSION", "", "holds data of PostgreSQL 17", id="there"),
+        pytest.param("mkdir data; echo 7 > data/mine", "data", "holds files that are not PostgreSQL's", id="foreign"),
+    ],
+)
+def test_postgres_leaves_data_alone_that_is_not_its_own(engine: Docker, prepare: str, pgdata: str, said: str) -> None:
+    folder = "/var/lib/postgresql"
+    volume = engine.client.volumes.create(f"{PREFIX}-{secrets.token_hex(3)}")
+    mounted = {volume.name: {"bind": folder}}
+    look_around = ["sh", "-c", "find . -type f | sort | xargs grep ."]
+    prepared = {"image": engine.image("postgres"), "volumes": mounted, "working_dir": folder, "remove": True, "entrypoint": []}
+    engine.client.containers.run(command=["sh", "-ec", prepare], **prepared)
+    before = engine.client.containers.run(command=look_around, **prepared)
+    settings = {"POSTGRES_PASSWORD": "word"} | ({"PGDATA": f"{folder}/{pgdata}"} if pgdata else {})
+    container = engine.client.containers.create(engine.image("postgres"), environment=settings, volumes=mounted)
+    try:
+        container.start()
+        assert container.wait(timeout=30)["StatusCode"] == 1
+        assert said in container.logs().decode()
+    finally:
+        container.remove(v=True, force=True)
+    assert engine.client.containers.run(command=look_around, **prepared) == before
+    volume.remove()
+
+
 def test_kafka_takes_its_settings_from_the_environment(engine: Docker) -> None:
     container = engine.run(
         "kafka",

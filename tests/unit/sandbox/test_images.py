@@ -21,12 +21,13 @@ from labctl.sandbox.guests.engine import EngineError
 from labctl.sandbox.images import build, catalogue
 from labctl.sandbox.images.catalogue import IMAGES, SERVED, artefacts, build_files, chosen, recipe
 from labctl.sandbox.images.registry import add_routes
-from labctl.sandbox.images.store import MANIFEST_TYPE, ImageStore
+from labctl.sandbox.images.store import MANIFEST_TYPE, ImageStore, without_arguments
 
 
-def saved(*layers: bytes, leave_out: int = -1) -> io.BytesIO:
+def saved(*layers: bytes, leave_out: int = -1, said: str = "") -> io.BytesIO:
     """What `docker save` of Docker 20.10 says of an image with these layers."""
-    config = json.dumps({"rootfs": {"diff_ids": [f"sha256:{hashlib.sha256(one).hexdigest()}" for one in layers]}}).encode()
+    diffs = [f"sha256:{hashlib.sha256(one).hexdigest()}" for one in layers]
+    config = json.dumps({"rootfs": {"diff_ids": diffs}, "history": [{"created_by": said}]}).encode()
     files = {f"{number}/layer.tar": layer for number, layer in enumerate(layers) if number != leave_out}
     files |= {"config.json": config, "manifest.json": json.dumps([{"Config": "config.json"}]).encode()}
     archive = io.BytesIO()
@@ -96,6 +97,32 @@ def test_an_archive_without_a_layer_leaves_no_image(tmp_path: Path) -> None:
     with pytest.raises(tarfile.TarError):
         store.keep("one", "r1", io.BytesIO(saved(b"b" * 4096).getvalue()[:700]), time.monotonic())
     assert store.find("one", "r1") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("|1 PACKAGE_INDEX=https://me:word@index.example /bin/sh -c uv pip install x", "/bin/sh -c uv pip install x"),
+        ("|2 A=two words B=word /bin/sh -c true", "/bin/sh -c true"),
+        ("|1 A=word /bin/sh -c sh x; /bin/sh -c y", "/bin/sh -c"),
+        ("|1 A=word /bin/bash -ec true", "/bin/sh -c"),
+        ("/bin/sh -c #(nop)  ARG PACKAGE_INDEX=", "/bin/sh -c #(nop)  ARG PACKAGE_INDEX="),
+    ],
+)
+def test_build_arguments_are_not_served(said: str, kept: str) -> None:
+    given = {"rootfs": {"diff_ids": ["sha256:1"]}, "history": [{"created_by": said}], "container_config": {"Cmd": [said]}}
+    found = json.loads(without_arguments(json.dumps(given).encode()))
+    assert found == {"rootfs": given["rootfs"], "history": [{"created_by": kept}]}
+
+
+def test_no_file_of_an_image_that_is_kept_has_a_build_argument(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path)
+    store.keep(
+        "one", "r1", saved(b"base", said="|1 PACKAGE_INDEX=https://me:word@index.example /bin/sh -c true"), time.monotonic()
+    )
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(b"/bin/sh -c true" in path.read_bytes() for path in files)
+    assert not any(b"index.example" in path.read_bytes() for path in files)
 
 
 def test_what_nothing_needs_is_removed(tmp_path: Path) -> None:
