@@ -8,10 +8,13 @@ export UV_PYTHON := $(BASE_PYTHON)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SOURCES := src stacks tests bench tools
 
-.PHONY: up test lint format e2e bench clean
+.PHONY: up images test lint format e2e bench clean
 
 up: .venv/.synced ## install what the lab needs, then bring it up on the sandbox
 	labctl up --yes
+
+images: .venv/.synced ## build the container images that the sandbox serves its guests, ahead
+	labctl sandbox images
 
 test: .venv/.synced-dev ## unit and integration tests
 	pytest tests/unit tests/integration -n 2 --dist loadgroup -q

@@ -58,6 +58,27 @@ def image(context: typer.Context) -> int:
 
 
 @app.command()
+def images(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Which; all where none is named.")] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Build the container images that the sandbox serves its guests; nothing to do where they are kept."""
+    from labctl.engine.events import Event
+    from labctl.engine.sandbox import build_images
+
+    with view(context) as sink:
+        found = build_images(tuple(names or ()), lambda text: sink(Event("stage", text)))
+    if as_json:
+        # A line, as the events before it.
+        print(json.dumps({"type": "images", "images": found}))
+        return 0
+    for one in found:
+        print(f"{one['image']:<24} {one['size_mib']:>6} MiB  {one['digest']}  {'built now' if one['built'] else 'was there'}")
+    return 0
+
+
+@app.command()
 def stop(lab: LabOption = None) -> int:
     """Stop it with its guests. Their data stays."""
     from labctl.engine.lab import open_lab

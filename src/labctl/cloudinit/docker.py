@@ -59,8 +59,8 @@ def gpu_part(lab: Lab) -> Part:
 
 def _daemon_json(lab: Lab) -> str:
     settings: dict[str, object] = {
-        # GitLab's registry speaks plain http.
-        "insecure-registries": [lab.registry_host],
+        # GitLab's registry speaks plain http, as does the sandbox's, which has the images of the lab's services.
+        "insecure-registries": [lab.registry_host, *([lab.sandbox_server] if lab.sandbox_server else [])],
         "live-restore": True,
         "log-driver": "local",
         "log-opts": {"max-file": "3", "max-size": "10m"},

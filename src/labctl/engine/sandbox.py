@@ -50,6 +50,29 @@ def build_image(say: Callable[[str], None]) -> str:
     return ensure_image(Engine(), say)
 
 
+def build_images(names: Sequence[str], say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Builds and keeps the sandbox's container images of these names, or all, where they are not kept; what is kept.
+
+    Raises:
+        UserError: There is no such image, mmdebstrap is not installed, or the disk is full.
+        AdapterError: No Docker engine answers, or an image cannot be built.
+    """
+    from labctl.sandbox.images.build import ensure_images
+    from labctl.sandbox.images.catalogue import repository
+
+    return [
+        {
+            "name": name,
+            "image": f"{repository(ready.image)}:{ready.image.version}",
+            "digest": ready.kept.digest,
+            "size_mib": round(ready.kept.size / 2**20, 1),
+            "seconds": ready.kept.seconds,
+            "built": ready.built,
+        }
+        for name, ready in ensure_images(names, say).items()
+    ]
+
+
 def stop_sandbox(found: OpenLab) -> bool:
     """Stops it; says whether it ran."""
     sandbox_config(found.lab)

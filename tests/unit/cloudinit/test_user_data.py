@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from labctl.cloudinit import GITLAB_SECRETS_FILE, RUNNER_TOKEN_FILE, TOKEN, UserDataRequest, user_data
+from labctl.cloudinit.docker import docker_engine
 from labctl.model.errors import LabError, UserError
 from labctl.model.guestfiles import CA_FILE, ROLES, SET_UP, VAULT_RESET_UNIT, GuestRole
 from labctl.model.lab import Lab
@@ -324,3 +325,14 @@ def test_guests_that_boot_in_a_sandbox_take_its_packages_unless_lab_yaml_says_el
     appliance = parse_lab(text).with_guests("appliance")
     assert (appliance.package_repository, appliance.docker_source) == ("https://packages.gitlab.com", "docker")
     assert appliance.with_guests("container").package_repository == "http://198.18.7.1:8088"
+
+
+def test_the_engine_of_guests_that_boot_in_a_sandbox_trusts_its_registry() -> None:
+    def trusted(lab: Lab) -> list[str]:
+        (daemon,) = (file for file in docker_engine(lab).files if file.path == "/etc/docker/daemon.json")
+        found: list[str] = json.loads(daemon.content)["insecure-registries"]
+        return found
+
+    lab = parse_lab("name: lab\ntarget: {sandbox: {guests: container, guest_network: 198.18.7.0/24}}\n")
+    assert trusted(lab) == [lab.registry_host, "198.18.7.1:8088"]
+    assert trusted(lab.with_guests("appliance")) == [lab.registry_host]

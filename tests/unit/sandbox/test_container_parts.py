@@ -133,7 +133,7 @@ def mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setattr(image, "cannot_build", lambda: "")
-    monkeypatch.setattr(image, "_cache", lambda: tmp_path)
+    monkeypatch.setattr(image, "cache_folder", lambda: tmp_path)
     return folder
 
 

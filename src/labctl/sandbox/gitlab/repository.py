@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -68,9 +68,11 @@ def build(folder: Path) -> None:
     stamp.write_text(wanted)
 
 
-def application(folder: Path) -> web.Application:
-    """Serves what `build` made in `folder`; the signing key lies outside of what is served."""
+def application(folder: Path, *more: Callable[[web.Application], None]) -> web.Application:
+    """Serves what `build` made in `folder`; the signing key lies outside of what is served. `more` adds routes before it."""
     found = web.Application()
+    for add in more:
+        add(found)
     found.router.add_static("/", folder / _SERVED, follow_symlinks=False)
     return found
 

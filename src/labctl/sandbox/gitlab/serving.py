@@ -1,9 +1,10 @@
-"""Serves the stand-ins' repository on the guests' network."""
+"""Serves the stand-ins' repository, and the sandbox's images, on the guests' network."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
@@ -20,11 +21,13 @@ class PackageServer:
     Args:
         address: The gateway's address; it is there once the guests' network is.
         folder: Where the repository is made.
+        more: What else is served: each adds its routes.
     """
 
-    def __init__(self, address: str, folder: Path) -> None:
+    def __init__(self, address: str, folder: Path, *more: Callable[[web.Application], None]) -> None:
         self._address = address
         self._folder = folder
+        self._more = more
         self._runner: web.AppRunner | None = None
         self._opening = asyncio.Lock()
 
@@ -34,16 +37,18 @@ class PackageServer:
             if self._runner is not None:
                 return
             await asyncio.to_thread(repository.build, self._folder)
-            runner = web.AppRunner(repository.application(self._folder), access_log=None)
+            runner = web.AppRunner(repository.application(self._folder, *self._more), access_log=None)
             await runner.setup()
             try:
                 await web.TCPSite(runner, self._address, PACKAGES_PORT, shutdown_timeout=1.0).start()
             except OSError as error:
-                log.warning("no packages on %s:%s: %s. Guest gitlab cannot install.", self._address, PACKAGES_PORT, error)
+                log.warning(
+                    "no packages and no images on %s:%s: %s. Guest gitlab cannot install.", self._address, PACKAGES_PORT, error
+                )
                 await runner.cleanup()
                 return
             self._runner = runner
-            log.info("packages of the stand-ins on http://%s:%s", self._address, PACKAGES_PORT)
+            log.info("packages of the stand-ins, and images, on http://%s:%s", self._address, PACKAGES_PORT)
 
     async def close(self) -> None:
         """Ends it."""

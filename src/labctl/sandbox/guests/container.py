@@ -27,6 +27,7 @@ from labctl.sandbox.guests.qga import NOT_RUNNING, Agent
 from labctl.sandbox.guests.recipe import image_name
 from labctl.sandbox.guests.runtime import AgentError, GuestError, GuestSpec, Say
 from labctl.sandbox.guests.seed import write_seed
+from labctl.sandbox.images.registry import serve_images
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class ContainerRuntime:
         self._running: dict[int, _Running] = {}
         self._names: dict[int, dict[str, str]] = {}
         self._dns = NameServer(str(network[1]), self._lookup)
-        self._packages = PackageServer(str(network[1]), home / "packages")
+        self._packages = PackageServer(str(network[1]), home / "packages", serve_images)
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: Callable[[int], None] = lambda _vmid: None
         self._watcher: _Watcher | None = None

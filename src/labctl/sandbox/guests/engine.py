@@ -182,7 +182,7 @@ class Engine:
             api.remove_image(name)
 
     def build_image(self, context: IO[bytes], name: str, arguments: Mapping[str, str], say: Callable[[str], None]) -> None:
-        """Build an image from a context, an archive with a Dockerfile. What a step says is told; a step that fails leaves no container.
+        """Build an image from a context, an archive with a Dockerfile, and tell what it says. No container is left.
 
         Raises:
             EngineError: A step fails. Its words are the end of what the build said.
@@ -204,6 +204,15 @@ class Engine:
                 if "error" in event:
                     end = "\n".join((*said, str(event["error"])))
                     raise EngineError(f"Docker: build of {name} failed:\n{end}", where=self.socket)
+
+    def remove_leftovers(self, prefix: str) -> None:
+        """Remove what builds that failed have left on top of images whose names begin so."""
+        with self._asked("images") as api:
+            for identity in api.images(quiet=True, filters={"dangling": True}):
+                with contextlib.suppress(docker.errors.APIError):
+                    names = [name for step in api.history(identity) for name in step.get("Tags") or ()]
+                    if any(name.startswith(prefix) for name in names):
+                        api.remove_image(identity)
 
     @contextlib.contextmanager
     def saved_image(self, name: str) -> Iterator[IO[bytes]]:

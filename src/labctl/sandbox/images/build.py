@@ -31,6 +31,7 @@ from labctl.sandbox.guests.recipe import INSTALL, authority_files, cannot_build
 from labctl.sandbox.images.catalogue import (
     BASE_PACKAGES,
     DOCKERFILE,
+    ENGINE_PREFIX,
     IMAGES,
     Artefact,
     Image,
@@ -42,10 +43,11 @@ from labctl.sandbox.images.catalogue import (
     recipe,
     repository,
 )
-from labctl.sandbox.images.store import ImageStore, Kept
+from labctl.sandbox.images.store import ImageStore, Kept, image_store
 
 WORKERS = 2
 DOWNLOADS = 8
+STEP_WIDTH = 90
 DOWNLOAD_TIMEOUT_S = 60
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
@@ -74,11 +76,6 @@ class Ready:
     image: Image
     kept: Kept
     built: bool
-
-
-def image_store() -> ImageStore:
-    """Where this user's images are kept."""
-    return ImageStore(cache_folder() / "images")
 
 
 def kept_images(names: Sequence[str] = (), store: ImageStore | None = None) -> dict[str, Kept | None]:
@@ -114,7 +111,12 @@ def ensure_images(
         with alone("images", "images", say):
             # Another may have built some meanwhile.
             missing = [image for image in missing if store.find(image.name, recipe(image.name)) is None]
-            _Build(engine or Engine(), store, say).run(missing)
+            engine = engine or Engine()
+            try:
+                _Build(engine, store, say).run(missing)
+            finally:
+                with contextlib.suppress(EngineError):
+                    engine.remove_leftovers(ENGINE_PREFIX)
     found = {}
     for image in wanted:
         kept = there.get(image.name) or store.find(image.name, recipe(image.name))
@@ -166,7 +168,7 @@ class _Build:
         began = time.monotonic()
         with _explained(f"image {image.name}"):
             self._built(image)
-            if not image.served:
+            if not image.served or self._store.find(image.name, recipe(image.name)):
                 return
             took = time.monotonic() - began
             with self._keeping, self._engine.saved_image(engine_name(image)) as archive:
@@ -224,7 +226,7 @@ class _Build:
 
     def _step(self, image: Image, line: str) -> None:
         if (step := _STEP.match(line)) and step[1] in {"RUN", "COPY"}:
-            self._say(f"{image.name}: {line[:100]}")
+            self._say(f"{image.name}: {' '.join(line.split())[:STEP_WIDTH]}")
         elif self._ended.is_set():
             raise AdapterError("another image failed")
 
@@ -299,7 +301,9 @@ def _explained(what: str) -> Iterator[None]:
         if _FULL.search(text):
             raise _full(what, error) from error
         if _UNREACHED.search(text):
-            hint = "Does this machine, and do containers on it, reach deb.debian.org, pypi.org and repo1.maven.org? Then try again."
+            hint = (
+                "Does this machine, and do containers on it, reach deb.debian.org, pypi.org and repo1.maven.org? Then try again."
+            )
             raise AdapterError(f"{what} cannot be built: no network. {error}", hint=hint) from error
         raise
 

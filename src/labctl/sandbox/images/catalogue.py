@@ -13,6 +13,7 @@ from labctl.model.errors import UserError, nearest
 from labctl.sandbox.guests.recipe import OPTIONS, SUITE, authority_files
 
 NAMESPACE = "lab"
+ENGINE_PREFIX = "labctl-image-"
 BASE = "base"
 BASE_PACKAGES = ("ca-certificates",)
 DOCKERFILE, ARTEFACTS = "Dockerfile", "artefacts.txt"
@@ -141,7 +142,7 @@ def repository(image: Image) -> str:
 
 def engine_name(image: Image) -> str:
     """Its name in the Docker engine of this machine."""
-    return f"labctl-image-{image.name}:{recipe(image.name)}"
+    return f"{ENGINE_PREFIX}{image.name}:{recipe(image.name)}"
 
 
 def _walk(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:

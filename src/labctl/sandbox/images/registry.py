@@ -12,7 +12,7 @@ import json
 from aiohttp import web
 
 from labctl.sandbox.images.catalogue import IMAGES, NAMESPACE, Image, recipe
-from labctl.sandbox.images.store import MANIFEST_TYPE, ImageStore
+from labctl.sandbox.images.store import MANIFEST_TYPE, ImageStore, image_store
 
 _VERSION = {"Docker-Distribution-API-Version": "registry/2.0"}
 
@@ -27,6 +27,11 @@ def add_routes(application: web.Application, store: ImageStore) -> None:
     application.router.add_get(f"/v2/{name}/blobs/{{digest}}", registry.blob)
     application.router.add_get(f"/v2/{name}/tags/list", registry.tags)
     application.router.add_route("*", "/v2/{rest:.*}", registry.other)
+
+
+def serve_images(application: web.Application) -> None:
+    """Lets an application serve this user's images."""
+    add_routes(application, image_store())
 
 
 class _Registry:

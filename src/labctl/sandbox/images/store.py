@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from labctl.model.errors import AdapterError
+from labctl.sandbox.guests.image import cache_folder
 
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _CHUNK = 2**20
+_SHELL = "/bin/sh -c "
 _KEPT = 3
 """Records of an image: another labctl on this machine may be of another version."""
 _STALE_S = 3600
@@ -104,6 +106,7 @@ class ImageStore:
             folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="new-", dir=self.folder) as work:
             config, diffs = self._unpack(archive, Path(work))
+            config = without_arguments(config)
             layers = {}
             for diff in diffs:
                 digest = self._layer_of(diff)
@@ -132,7 +135,7 @@ class ImageStore:
         return kept
 
     def clean(self, name: str, recipe: str) -> None:
-        """Removes what no image needs any more: older records of this image but a few, blobs without a record, what was cut off."""
+        """Removes what no image needs any more: all but a few records of this image, blobs without one, what was cut off."""
         current = self._record(name, recipe)
         others = sorted((path for path in current.parent.glob("*.json") if path != current), key=_age, reverse=True)
         for path in others[_KEPT - 1 :]:
@@ -222,6 +225,25 @@ class ImageStore:
 
     def _put(self, content: bytes, work: Path) -> None:
         _write(self._blobs / _digest(content).removeprefix("sha256:"), content, work)
+
+
+def image_store() -> ImageStore:
+    """Where this user's images are kept."""
+    return ImageStore(cache_folder() / "images")
+
+
+def without_arguments(config: bytes) -> bytes:
+    """An image's configuration without the build arguments that its history tells: they are this machine's, and may be secret.
+
+    The classic builder writes `|2 NAME=VALUE NAME=VALUE /bin/sh -c …`, values as they are, spaces too.
+    """
+    found = json.loads(config)
+    found.pop("container_config", None)
+    for step in found.get("history") or ():
+        said = str(step.get("created_by", ""))
+        if said.startswith("|"):
+            step["created_by"] = f"{_SHELL}{said.rpartition(_SHELL)[2]}" if said.count(_SHELL) == 1 else _SHELL.strip()
+    return json.dumps(found).encode()
 
 
 def _digest(content: bytes) -> str:

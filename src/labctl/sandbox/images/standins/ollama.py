@@ -66,69 +66,79 @@ def full(name: str) -> str:
 
 def made(models: Models, version: str, port: int = PORT, host: str = "") -> ThreadingHTTPServer:
     """The server."""
-
-    def named(asked: Asked) -> str:
-        return str(asked.body.get("model") or asked.body.get("name") or "")
-
-    def pull(asked: Asked) -> Answer:
-        name = named(asked)
-        if not _MODEL.fullmatch(name):
-            return Answer({"error": "invalid model name"}, 400)
-
-        def steps() -> Iterator[dict[str, Any]]:
-            digest = _digest(full(name))
-            yield {"status": "pulling manifest"}
-            for completed in (0, 512, 1024):
-                yield {"status": f"pulling {digest[7:19]}", "digest": digest, "total": 1024, "completed": completed}
-            models.change(add=name)
-            yield {"status": f"{NOTICE} keeps the name, and nothing else"}
-            yield {"status": "success"}
-
-        if asked.body.get("stream", True):
-            return Answer(steps())
-        return Answer(list(steps())[-1])
-
-    def speak(asked: Asked, key: str) -> Answer:
-        name = named(asked)
-        if models.find(name) is None:
-            return Answer({"error": f"model {name!r} not found"}, 404)
-        common = {"model": name, "created_at": datetime.now(UTC).isoformat()}
-        ending = {"done": True, "done_reason": "stop", "total_duration": 1, "prompt_eval_count": 1, "eval_count": 1}
-        text = f"This is {NOTICE} for Ollama: no model answers here."
-
-        def part(words: str) -> dict[str, Any]:
-            return {key: {"role": "assistant", "content": words} if key == "message" else words}
-
-        if not asked.body.get("stream", True):
-            return Answer(common | part(text) | ending)
-        words = [common | part(f"{word} ") | {"done": False} for word in text.split()]
-        return Answer(iter([*words, common | part("") | ending]))
-
-    def show(asked: Asked) -> Answer:
-        found = models.find(named(asked))
-        if found is None:
-            return Answer({"error": f"model {named(asked)!r} not found"}, 404)
-        told = {"modelfile": f"# {NOTICE}", "parameters": "", "template": "", "capabilities": ["completion"], "model_info": {}}
-        return Answer(told | {"details": found["details"], "modified_at": found["modified_at"]})
-
-    def delete(asked: Asked) -> Answer:
-        if models.find(named(asked)) is None:
-            return Answer({"error": f"model {named(asked)!r} not found"}, 404)
-        models.change(remove=named(asked))
-        return Answer({})
-
+    about = _Models(models)
     routes = {
         ("GET", "/"): lambda _: Answer(page(NAME)),
         ("GET", "/api/version"): lambda _: Answer({"version": f"{version}-standin"}),
         ("GET", "/api/tags"): lambda _: Answer({"models": models.all()}),
         ("GET", "/api/ps"): lambda _: Answer({"models": []}),
-        ("POST", "/api/pull"): pull,
-        ("POST", "/api/show"): show,
-        ("POST", "/api/generate"): lambda asked: speak(asked, "response"),
-        ("POST", "/api/chat"): lambda asked: speak(asked, "message"),
-        ("DELETE", "/api/delete"): delete,
+        ("POST", "/api/pull"): about.pull,
+        ("POST", "/api/show"): about.show,
+        ("POST", "/api/generate"): lambda asked: about.speak(asked, "response"),
+        ("POST", "/api/chat"): lambda asked: about.speak(asked, "message"),
+        ("DELETE", "/api/delete"): about.delete,
     }
     return server(NAME, routes, port, host)
+
+
+class _Models:
+    """What is asked about a model."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def pull(self, asked: Asked) -> Answer:
+        name = _named(asked)
+        if not _MODEL.fullmatch(name):
+            return Answer({"error": "invalid model name"}, 400)
+        steps = self._pulled(name)
+        return Answer(steps if asked.body.get("stream", True) else list(steps)[-1])
+
+    def _pulled(self, name: str) -> Iterator[dict[str, Any]]:
+        digest = _digest(full(name))
+        yield {"status": "pulling manifest"}
+        for completed in (0, 512, 1024):
+            yield {"status": f"pulling {digest[7:19]}", "digest": digest, "total": 1024, "completed": completed}
+        self._models.change(add=name)
+        yield {"status": f"{NOTICE} keeps the name, and nothing else"}
+        yield {"status": "success"}
+
+    def speak(self, asked: Asked, key: str) -> Answer:
+        name = _named(asked)
+        if self._models.find(name) is None:
+            return _unknown(name)
+        common = {"model": name, "created_at": datetime.now(UTC).isoformat()}
+        ending = {"done": True, "done_reason": "stop", "total_duration": 1, "prompt_eval_count": 1, "eval_count": 1}
+        text = f"This is {NOTICE} for Ollama: no model answers here."
+        if not asked.body.get("stream", True):
+            return Answer(common | _part(key, text) | ending)
+        words = [common | _part(key, f"{word} ") | {"done": False} for word in text.split()]
+        return Answer(iter([*words, common | _part(key, "") | ending]))
+
+    def show(self, asked: Asked) -> Answer:
+        found = self._models.find(_named(asked))
+        if found is None:
+            return _unknown(_named(asked))
+        told = {"modelfile": f"# {NOTICE}", "parameters": "", "template": "", "capabilities": ["completion"], "model_info": {}}
+        return Answer(told | {"details": found["details"], "modified_at": found["modified_at"]})
+
+    def delete(self, asked: Asked) -> Answer:
+        if self._models.find(_named(asked)) is None:
+            return _unknown(_named(asked))
+        self._models.change(remove=_named(asked))
+        return Answer({})
+
+
+def _named(asked: Asked) -> str:
+    return str(asked.body.get("model") or asked.body.get("name") or "")
+
+
+def _part(key: str, words: str) -> dict[str, Any]:
+    return {key: {"role": "assistant", "content": words} if key == "message" else words}
+
+
+def _unknown(name: str) -> Answer:
+    return Answer({"error": f"model {name!r} not found"}, 404)
 
 
 def _model(name: str, when: str) -> dict[str, Any]:
@@ -144,7 +154,7 @@ def _digest(name: str) -> str:
 def _ask(method: str, path: str, body: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     port = os.environ.get("OLLAMA_HOST", "").rpartition(":")[2] or str(PORT)
     data = json.dumps(body).encode() if body is not None else None
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=data, method=method)  # noqa: S310  (this machine)
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=data, method=method)
     with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
         return [json.loads(line) for line in answer.read().splitlines() if line.strip()]
 

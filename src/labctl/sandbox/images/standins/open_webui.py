@@ -47,11 +47,18 @@ def made(environ: Mapping[str, str], port: int = PORT, host: str = "") -> Thread
         ("GET", "/health"): lambda _: Answer({"status": True}),
         ("GET", "/api/version"): lambda _: Answer({"version": version}),
         ("GET", "/api/config"): lambda _: Answer(
-            {"status": True, "name": "Open WebUI (stand-in)", "version": version, "features": {"auth": True, "enable_signup": False}}
+            {
+                "status": True,
+                "name": "Open WebUI (stand-in)",
+                "version": version,
+                "features": {"auth": True, "enable_signup": False},
+            }
         ),
         ("POST", "/api/v1/auths/signin"): sign_in,
         ("POST", "/api/v1/auths/signup"): lambda _: Answer({"detail": "You do not have permission."}, 403),
-        ("GET", "/api/v1/auths/"): lambda asked: Answer(user) if asked.token in tokens else Answer({"detail": "401 Unauthorized"}, 401),
+        ("GET", "/api/v1/auths/"): lambda asked: (
+            Answer(user) if asked.token in tokens else Answer({"detail": "401 Unauthorized"}, 401)
+        ),
         ("GET", "/api/models"): models,
     }
     return server(NAME, routes, port, host)

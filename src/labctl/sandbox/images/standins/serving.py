@@ -56,67 +56,8 @@ def server(name: str, routes: Mapping[tuple[str, str], Route], port: int, host: 
         port: Its port; 0 for any.
         host: Its address; "" for all.
     """
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        server_version: ClassVar[str] = f"{name.replace(' ', '-')}-stand-in"
-
-        def _asked(self) -> Asked:
-            size = int(self.headers.get("Content-Length") or 0)
-            if not 0 <= size <= _MAX_BODY:
-                self.close_connection = True
-                raise ValueError("too much")
-            text = self.rfile.read(size)
-            body = json.loads(text) if text.strip() else {}
-            if not isinstance(body, dict):
-                raise TypeError("no object")
-            token = (self.headers.get("Authorization") or "").removeprefix("Bearer ").strip()
-            method = "GET" if self.command == "HEAD" else self.command
-            return Asked(method, self.path.partition("?")[0], body, token)
-
-        def _answer(self) -> None:
-            try:
-                asked = self._asked()
-            except (ValueError, TypeError):
-                answer = Answer({"error": "the body is no JSON object"}, 400)
-            else:
-                route = routes.get((asked.method, asked.path))
-                missing = {"error": f"{NOTICE} for {name} does not know {asked.method} {asked.path}"}
-                answer = route(asked) if route else Answer(missing, 404)
-            self._send(answer)
-
-        def _send(self, answer: Answer) -> None:
-            content = answer.content
-            self.send_response(answer.status)
-            self.send_header("X-Stand-In", f"{NOTICE} for {name}")
-            if isinstance(content, Iterator):
-                self._stream(content)
-                return
-            page = isinstance(content, str)
-            data = content.encode() if page else json.dumps(content).encode()
-            self.send_header("Content-Type", "text/html; charset=utf-8" if page else "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(data)
-
-        def _stream(self, lines: Iterable[Any]) -> None:
-            self.send_header("Content-Type", "application/x-ndjson")
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            for line in lines:
-                data = json.dumps(line).encode() + b"\n"
-                self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
-                self.wfile.flush()
-            self.wfile.write(b"0\r\n\r\n")
-
-        do_GET = do_HEAD = do_POST = do_DELETE = do_PUT = _answer
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (its name in the base class)
-            if "/health" not in self.path and "/api/system/status" not in self.path:
-                super().log_message(format, *args)
-
-    return ThreadingHTTPServer((host, port), Handler)
+    made = type("Handler", (_Handler,), {"name": name, "routes": routes, "server_version": f"{name.replace(' ', '-')}-stand-in"})
+    return ThreadingHTTPServer((host, port), made)
 
 
 def run(made: ThreadingHTTPServer) -> int:
@@ -129,4 +70,66 @@ def run(made: ThreadingHTTPServer) -> int:
 
 def page(name: str) -> str:
     """What a browser is shown."""
-    return f"<!DOCTYPE html><html><head><title>{name}</title></head><body>This is {NOTICE} for {name}: it has no pages.</body></html>"
+    text = f"This is {NOTICE} for {name}: it has no pages."
+    return f"<!DOCTYPE html><html><head><title>{name}</title></head><body>{text}</body></html>"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    name: ClassVar[str]
+    routes: ClassVar[Mapping[tuple[str, str], Route]]
+    protocol_version = "HTTP/1.1"
+
+    def _asked(self) -> Asked:
+        size = int(self.headers.get("Content-Length") or 0)
+        if not 0 <= size <= _MAX_BODY:
+            self.close_connection = True
+            raise ValueError("too much")
+        text = self.rfile.read(size)
+        body = json.loads(text) if text.strip() else {}
+        if not isinstance(body, dict):
+            raise TypeError("no object")
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ").strip()
+        method = "GET" if self.command == "HEAD" else self.command
+        return Asked(method, self.path.partition("?")[0], body, token)
+
+    def _answer(self) -> None:
+        try:
+            asked = self._asked()
+        except (ValueError, TypeError):
+            answer = Answer({"error": "the body is no JSON object"}, 400)
+        else:
+            route = self.routes.get((asked.method, asked.path))
+            missing = {"error": f"{NOTICE} for {self.name} does not know {asked.method} {asked.path}"}
+            answer = route(asked) if route else Answer(missing, 404)
+        self._send(answer)
+
+    def _send(self, answer: Answer) -> None:
+        content = answer.content
+        self.send_response(answer.status)
+        self.send_header("X-Stand-In", f"{NOTICE} for {self.name}")
+        if isinstance(content, Iterator):
+            self._stream(content)
+            return
+        page = isinstance(content, str)
+        data = content.encode() if page else json.dumps(content).encode()
+        self.send_header("Content-Type", "text/html; charset=utf-8" if page else "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def _stream(self, lines: Iterable[Any]) -> None:
+        self.send_header("Content-Type", "application/x-ndjson")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for line in lines:
+            data = json.dumps(line).encode() + b"\n"
+            self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            self.wfile.flush()
+        self.wfile.write(b"0\r\n\r\n")
+
+    do_GET = do_HEAD = do_POST = do_DELETE = _answer  # noqa: N815  (names of the base class)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (its name in the base class)
+        if "/health" not in self.path and "/api/system/status" not in self.path:
+            super().log_message(format, *args)
