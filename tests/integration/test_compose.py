@@ -406,6 +406,16 @@ def test_a_connection_that_was_lost_is_opened_again(shell: SshShell, server: Ssh
     os.kill(before[0], 9)
     assert shell.run("echo two") == "two\n"
     assert list(clients(server)) != before
+
+    def cut() -> None:
+        for pid, words in clients(server).items():
+            if "ControlMaster=yes" in words:
+                os.kill(pid, 9)
+
+    timer = threading.Timer(1.0, cut)
+    timer.start()
+    assert shell.run("sleep 2; echo again") == "again\n"
+    timer.join()
     with pytest.raises(ShellError) as caught:
         shell.run("echo why >&2; exit 255")
     assert (caught.value.code, caught.value.message) == (255, "why")
