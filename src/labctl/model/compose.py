@@ -49,7 +49,7 @@ class ComposeProject:
 
 @dataclass(frozen=True, slots=True)
 class ComposeService:
-    """One service of a project: as Compose would make it, or as it is.
+    """One service of a project: as Compose would make it, or as it is. Where its containers differ, a text lists all there is.
 
     Attributes:
         image: The image's reference.
@@ -148,5 +148,5 @@ def differences(wanted: ComposeState, found: ComposeState) -> tuple[ComposeDiffe
 
 def _short(value: object) -> str:
     """Hashes are long; their beginning tells them apart."""
-    text = str(value)
-    return text[:19] if text.startswith("sha256:") else text[:12] if len(text) == 64 else text
+    parts = str(value).split(", ")
+    return ", ".join(part[:19] if part.startswith("sha256:") else part[:12] if len(part) == 64 else part for part in parts)

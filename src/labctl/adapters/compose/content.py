@@ -27,12 +27,13 @@ def marked(project: ComposeProject) -> str:
         ComposeInvalid: It is no YAML, or not of the shape of a Compose file; names the line.
     """
     document = _parse(project)
+    where = f"project {project.name}"
     services = document.get("services")
     if not isinstance(services, dict) or not services:
-        raise ComposeInvalid("has no services", where=f"project {project.name}")
-    for name, service in services.items():
-        if not isinstance(service, dict):
-            raise ComposeInvalid(f"services.{name} is not a mapping", where=f"project {project.name}")
+        raise ComposeInvalid("has no services", where=where)
+    if wrong := next(_misshapen(document), ""):
+        raise ComposeInvalid(wrong, where=where)
+    for service in services.values():
         labels = _labels(service.get("labels"))
         if content := _content(service, document, project):
             labels[CONTENT_LABEL] = content
@@ -67,6 +68,22 @@ def _content(service: Mapping[str, Any], document: Mapping[str, Any], project: C
     used |= {str(part["environment"]) for part in parts.values() if isinstance(part, dict) and "environment" in part}
     values = {name: project.secrets[name].reveal() for name in sorted(used) if name in project.secrets}
     return _keyed(project, {"parts": parts, "values": values}) if parts or values else ""
+
+
+def _misshapen(document: Mapping[str, Any]) -> Iterator[str]:
+    """What is of another shape than is looked into here; the rest is for Compose to judge."""
+    for kind in ("secrets", "configs"):
+        if not isinstance(document.get(kind) or {}, dict):
+            yield f"{kind} is not a mapping"
+    for name, service in document["services"].items():
+        if not isinstance(service, dict):
+            yield f"services.{name} is not a mapping"
+            continue
+        for kind in ("secrets", "configs"):
+            if not isinstance(service.get(kind) or [], list):
+                yield f"services.{name}.{kind} is not a list"
+        if not isinstance(service.get("labels") or {}, dict | list):
+            yield f"services.{name}.labels is neither a mapping nor a list"
 
 
 def _keyed(project: ComposeProject, value: Any) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,20 +96,29 @@ def found_states(parts: Mapping[str, str]) -> dict[str, ComposeState]:
 
 
 def _service(same: Sequence[Container], digests: Mapping[str, str]) -> ComposeService:
-    # Of several, the one that is not as the others is the one to be seen.
+    # What several have in different ways is told as all of it: so it is never taken for what is wanted.
     worst = min(same, key=lambda one: (_WORST.index(one.state), _SICKEST.index(one.health)))
-    odd = next((one for one in same if one.config_hash != worst.config_hash or one.image_id != worst.image_id), worst)
     return ComposeService(
-        image=odd.image,
-        image_id=odd.image_id,
-        digest=digests.get(odd.image_id, ""),
+        image=_all(one.image for one in same),
+        image_id=_all(one.image_id for one in same),
+        digest=_all(digests.get(one.image_id, "") for one in same),
         state=worst.state,
-        health=worst.health,
-        config_hash=odd.config_hash,
-        content_hash=odd.content_hash,
+        health=min((one.health for one in same), key=_SICKEST.index),
+        config_hash=_all(one.config_hash for one in same),
+        content_hash=_all(one.content_hash for one in same),
         count=len(same),
-        networks=min((one.networks for one in same), key=len),
+        networks=_shared(same),
     )
+
+
+def _all(values: Iterable[str]) -> str:
+    return ", ".join(value or "none" for value in found) if len(found := sorted(set(values))) > 1 else found[0]
+
+
+def _shared(same: Sequence[Container]) -> tuple[str, ...]:
+    on = Counter(network for one in same for network in one.networks)
+    names = (name if count == len(same) else f"{name} ({count} of {len(same)})" for name, count in on.items())
+    return tuple(sorted(names))
 
 
 def wanted_state(parts: Mapping[str, str]) -> ComposeState:
@@ -120,10 +130,12 @@ def wanted_state(parts: Mapping[str, str]) -> ComposeState:
     external = {networks[key] for key, value in (config.get("networks") or {}).items() if (value or {}).get("external")}
     volumes = [str((value or {}).get("name") or key) for key, value in (config.get("volumes") or {}).items()]
     services = {
-        name: _wanted_service(entry, hashes.get(name, ""), images, networks) for name, entry in sorted(config["services"].items())
+        name: _wanted_service(entry, hashes.get(name, ""), images, networks)
+        for name, entry in sorted(config["services"].items())
+        if _scale(entry)
     }
     used = {network for service in services.values() for network in service.networks}
-    return ComposeState(services, tuple(sorted(used - external)), tuple(sorted(volumes)))
+    return ComposeState(services, tuple(sorted(used & set(networks.values()) - external)), tuple(sorted(volumes)))
 
 
 def _wanted_service(
@@ -134,7 +146,6 @@ def _wanted_service(
     check = entry.get("healthcheck") or {}
     healthy = bool(check) and not check.get("disable") and not one_shot
     image = images.get(entry["image"], {})
-    scale = entry.get("scale") or (entry.get("deploy") or {}).get("replicas") or 1
     # On the host's network, or another container's, it is on none of its own.
     joined = () if entry.get("network_mode") else tuple(sorted(networks[key] for key in entry.get("networks") or {}))
     return ComposeService(
@@ -145,9 +156,14 @@ def _wanted_service(
         health="healthy" if healthy else "none",
         config_hash=config_hash,
         content_hash=labels.get(CONTENT_LABEL, ""),
-        count=int(scale),
+        count=_scale(entry),
         networks=joined or ((str(entry["network_mode"]),) if entry.get("network_mode") in ("host", "none", "bridge") else ()),
     )
+
+
+def _scale(entry: Mapping[str, Any]) -> int:
+    told = (entry.get("scale"), (entry.get("deploy") or {}).get("replicas"))
+    return next((int(count) for count in told if count is not None), 1)
 
 
 def image_digest(text: str, repository: str = "") -> str:

@@ -1,0 +1,440 @@
+"""Compose projects on the real engine of this machine, over its socket and over a real sshd."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labctl.adapters.compose import (
+    ComposeEngine,
+    ComposeInvalid,
+    EngineUnreachable,
+    Interrupted,
+    LocalShell,
+    NotConverged,
+    ShellError,
+    SshShell,
+)
+from labctl.adapters.compose import engine as engine_module
+from labctl.adapters.pki import create_ssh_key
+from labctl.model.compose import ComposeProject, differences
+from labctl.model.errors import AdapterError, UserError
+from labctl.model.secret import Secret
+from tests.dockercompose import IMAGE, Sshd, create_image, programs, sshd
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("compose")]
+
+PASSWORD = "correct 'horse' $HOME"  # words of a shell that must come through as they are
+SLEEP = {"image": IMAGE, "command": ["sleep", "900"], "stop_signal": "SIGKILL"}
+CHECK = {"test": ["CMD", "test", "-e", "/tmp/ready"], "interval": "0.3s", "timeout": "2s", "retries": 2}
+
+Make = Callable[..., ComposeProject]
+
+
+@pytest.fixture(scope="module")
+def path() -> Iterator[Path]:
+    found = programs()
+    create_image(str(found / "docker"))
+    yield found
+    subprocess.run([str(found / "docker"), "rmi", "-f", IMAGE], capture_output=True, timeout=60, check=False)
+
+
+@pytest.fixture(scope="module")
+def engine(path: Path) -> ComposeEngine:
+    return ComposeEngine(LocalShell(path=[path]))
+
+
+@pytest.fixture
+def make(engine: ComposeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Makes projects whose containers go at the end."""
+    monkeypatch.setattr(engine_module, "SETTLE_S", 0.3)
+    monkeypatch.setattr(engine_module, "POLL_S", 0.1)
+    names: list[str] = []
+
+    def project(services: dict[str, Any], secrets: dict[str, str] | None = None, **more: Any) -> ComposeProject:
+        given = {key: more.pop(key) for key in ("wait_s", "redeploy") if key in more}
+        names.append(f"lctest-{uuid.uuid4().hex[:8]}")
+        text = json.dumps({"services": services, **more})
+        values = {name: Secret(value) for name, value in (secrets or {}).items()}
+        return ComposeProject(names[-1], text, values, Secret("key"), **{"wait_s": 30.0, **given})
+
+    yield project
+    for name in names:
+        engine.destroy(name, volumes=True)
+
+
+def docker(*words: str, check: bool = True) -> str:
+    program = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"
+    done = subprocess.run([program, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def ids(project: ComposeProject, service: str) -> list[str]:
+    label = "label=com.docker.compose"
+    words = ("--filter", f"{label}.project={project.name}", "--filter", f"{label}.service={service}")
+    return docker("ps", "-aq", "--no-trunc", *words).split()
+
+
+def kinds(engine: ComposeEngine, project: ComposeProject) -> set[tuple[str, str]]:
+    return {(one.service, one.what) for one in differences(engine.wanted(project), engine.found(project.name))}
+
+
+# -- drift -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_applied_does_not_differ_and_what_is_done_by_hand_does(engine: ComposeEngine, make: Make) -> None:
+    project = make({"web": SLEEP, "db": {**SLEEP, "networks": ["back"]}}, networks={"back": {}})
+    assert kinds(engine, project) == {("web", "missing"), ("db", "missing"), ("", "networks")}
+    state = engine.apply(project)
+    assert not kinds(engine, project)
+    assert state.services["web"].state == "running"
+    assert state.networks == (f"{project.name}_back", f"{project.name}_default")
+    first = ids(project, "db")
+
+    def mended(expected: set[tuple[str, str]]) -> None:
+        assert kinds(engine, project) == expected
+        engine.apply(project)
+        assert not kinds(engine, project)
+
+    docker("kill", *ids(project, "web"))
+    mended({("web", "state")})
+    docker("network", "disconnect", f"{project.name}_default", *ids(project, "web"))
+    mended({("web", "networks")})
+    docker("rm", "-f", *ids(project, "web"))
+    mended({("web", "missing")})
+    assert ids(project, "db") == first, "nothing was wrong with it"
+
+
+def test_a_network_that_was_removed_under_its_containers_comes_back(engine: ComposeEngine, make: Make) -> None:
+    project = make({"web": SLEEP})
+    engine.apply(project)
+    network = f"{project.name}_default"
+    docker("network", "disconnect", network, *ids(project, "web"))
+    docker("network", "rm", network)
+    assert kinds(engine, project) == {("web", "networks"), ("", "networks")}
+    engine.apply(project)
+    assert not kinds(engine, project)
+
+
+def test_a_changed_environment_recreates_its_service_only(engine: ComposeEngine, make: Make) -> None:
+    project = make({"web": {**SLEEP, "environment": {"A": "1"}}, "db": SLEEP})
+    engine.apply(project)
+    before = {name: ids(project, name) for name in ("web", "db")}
+    changed = replace(project, text=project.text.replace('"A": "1"', '"A": "2"'))
+    assert kinds(engine, changed) == {("web", "config")}
+    engine.apply(changed)
+    assert not kinds(engine, changed)
+    assert ids(project, "web") != before["web"]
+    assert ids(project, "db") == before["db"]
+    again = replace(changed, redeploy="today")
+    engine.apply(again)
+    assert not kinds(engine, again)
+    assert ids(project, "db") != before["db"]
+
+
+def test_scale_and_orphans(engine: ComposeEngine, make: Make) -> None:
+    project = make({"web": {**SLEEP, "scale": 2}, "old": SLEEP})
+    engine.apply(project)
+    assert not kinds(engine, project)
+    docker("rm", "-f", ids(project, "web")[0])
+    assert kinds(engine, project) == {("web", "count")}
+    none = replace(project, text=project.text.replace('"scale": 2', '"scale": 0'))
+    assert engine.wanted(none).services.keys() == {"old"}
+    fewer = replace(project, text=json.dumps({"services": {"web": SLEEP}}))
+    assert kinds(engine, fewer) == {("old", "orphan")}
+    engine.apply(project)
+    assert kinds(engine, fewer) == {("old", "orphan"), ("web", "count")}
+    engine.apply(fewer)
+    assert not kinds(engine, fewer)
+    assert ids(project, "old") == []
+
+
+def test_an_image_whose_tag_points_elsewhere_is_deployed(engine: ComposeEngine, make: Make, path: Path) -> None:
+    tag = f"lctest-{uuid.uuid4().hex[:8]}:1"
+    try:
+        create_image(str(path / "docker"), tag, "first")
+        project = make({"web": {**SLEEP, "image": tag}})
+        engine.apply(project)
+        first = docker("image", "inspect", "--format", "{{.Id}}", tag)
+        create_image(str(path / "docker"), tag, "second")
+        assert kinds(engine, project) == {("web", "image id")}
+        state = engine.apply(project)
+        assert not kinds(engine, project)
+        assert state.services["web"].image_id not in ("", first)
+        engine.destroy(project.name)
+        docker("rmi", first)
+    finally:
+        docker("rmi", "-f", tag)
+
+
+def test_a_one_shot_is_done_when_it_ended_well_and_tells_why_when_it_did_not(engine: ComposeEngine, make: Make) -> None:
+    once = {"image": IMAGE, "command": ["true"], "labels": {"labctl.one-shot": "true"}}
+    project = make({"init": once, "web": {**SLEEP, "depends_on": {"init": {"condition": "service_completed_successfully"}}}})
+    assert engine.apply(project).services["init"].state == "completed"
+    assert not kinds(engine, project)
+    bad = make({"init": {**once, "command": ["sh", "-c", "echo no such table; exit 3"]}})
+    with pytest.raises(NotConverged) as caught:
+        engine.apply(bad)
+    assert "init: state is exited" in str(caught.value)
+    assert "no such table" in caught.value.hint
+
+
+# -- what fails --------------------------------------------------------------------------------------------------------
+
+
+def test_a_restart_loop_without_a_health_check_fails_fast_with_its_lines(engine: ComposeEngine, make: Make) -> None:
+    loop = {
+        "image": IMAGE,
+        "command": ["sh", "-c", "echo cannot log in with $$PW; exit 1"],
+        "environment": {"PW": "${PW}"},
+        "restart": "always",
+    }
+    project = make({"web": loop}, {"PW": PASSWORD}, wait_s=60.0)
+    began = time.monotonic()
+    with pytest.raises(NotConverged) as caught:
+        engine.apply(project)
+    assert time.monotonic() - began < 20
+    assert "cannot log in with ***" in caught.value.hint
+    assert PASSWORD not in str(caught.value) + caught.value.hint + caught.value.log
+
+
+def test_an_unhealthy_service_is_told(engine: ComposeEngine, make: Make) -> None:
+    project = make({"web": {**SLEEP, "healthcheck": CHECK}}, wait_s=4.0)
+    with pytest.raises(NotConverged, match="web: health is unhealthy, wanted healthy"):
+        engine.apply(project)
+    docker("exec", *ids(project, "web"), "touch", "/tmp/ready")
+    assert engine.apply(project).services["web"].health == "healthy"
+
+
+def test_an_image_that_cannot_be_had(engine: ComposeEngine, make: Make) -> None:
+    with pytest.raises(AdapterError, match=r"an image cannot be fetched: .*127\.0\.0\.1:1") as caught:
+        engine.apply(make({"web": {**SLEEP, "image": "127.0.0.1:1/lctest/none:1"}}))
+    assert "registry cannot be reached" in caught.value.hint
+
+
+def test_a_file_that_compose_refuses(engine: ComposeEngine, make: Make) -> None:
+    with pytest.raises(ComposeInvalid, match="comand"):
+        engine.wanted(make({"web": {**SLEEP, "comand": ["x"]}}))
+    with pytest.raises(ComposeInvalid, match="undefined network"):
+        engine.apply(make({"web": {**SLEEP, "networks": ["nowhere"]}}))
+    with pytest.raises(UserError, match="not a name"):
+        engine.wanted(replace(make({"web": SLEEP}), name="Not A Name"))
+
+
+def test_a_port_that_is_taken(engine: ComposeEngine, make: Make) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        project = make({"web": {**SLEEP, "ports": [f"127.0.0.1:{port}:80"]}})
+        with pytest.raises(NotConverged) as caught:
+            engine.apply(project)
+        assert "Set another port" in caught.value.hint
+    engine.apply(project)
+    assert not kinds(engine, project)
+
+
+def test_an_engine_that_is_not_there(path: Path, tmp_path: Path) -> None:
+    gone = ComposeEngine(LocalShell(f"unix://{tmp_path}/none.sock", path=[path]))
+    for ask in (lambda: gone.found("lctest-none"), lambda: gone.destroy("lctest-none"), gone.projects):
+        with pytest.raises(EngineUnreachable) as caught:
+            ask()
+        assert "systemctl start docker" in caught.value.hint
+
+
+# -- secrets, volumes, interrupts --------------------------------------------------------------------------------------
+
+
+def test_a_rotated_secret_recreates_its_users_only(engine: ComposeEngine, make: Make) -> None:
+    services = {"web": {**SLEEP, "secrets": ["pw"]}, "db": SLEEP}
+    project = make(services, {"PW": PASSWORD})
+    project = replace(project, text=json.dumps({"services": services, "secrets": {"pw": {"environment": "PW"}}}))
+    engine.apply(project)
+    assert engine.execute(project.name, "web", ["cat", "/run/secrets/pw"]) == PASSWORD
+    assert PASSWORD not in docker("inspect", *ids(project, "web"))
+    before = {name: ids(project, name) for name in ("web", "db")}
+    rotated = replace(project, secrets={"PW": Secret("another\nwith a line")})
+    # The label with the hash is part of what Compose hashes itself: that is how its `up` sees it.
+    assert kinds(engine, rotated) == {("web", "content"), ("web", "config")}
+    engine.apply(rotated)
+    assert not kinds(engine, rotated)
+    assert engine.execute(project.name, "web", ["cat", "/run/secrets/pw"]) == "another\nwith a line"
+    assert ids(project, "web") != before["web"]
+    assert ids(project, "db") == before["db"]
+
+
+def test_destroy_keeps_volumes_unless_told(engine: ComposeEngine, make: Make) -> None:
+    project = make({"web": {**SLEEP, "volumes": ["kept:/kept"]}}, volumes={"kept": {}})
+    engine.apply(project)
+    volume = f"{project.name}_kept"
+    assert engine.found(project.name).volumes == (volume,)
+    engine.destroy(project.name)
+    left = engine.found(project.name)
+    assert (dict(left.services), left.networks, left.volumes) == ({}, (), (volume,))
+    engine.destroy(project.name, volumes=True)
+    assert project.name not in engine.projects()
+    engine.destroy(project.name)
+
+
+@pytest.mark.parametrize("waits", ["compose", "labctl"])
+def test_an_interrupted_apply_is_taken_up_by_the_next(engine: ComposeEngine, make: Make, waits: str) -> None:
+    slow = {**SLEEP, "healthcheck": {**CHECK, "retries": 100}}
+    web = {**SLEEP, "depends_on": {"slow": {"condition": "service_healthy"}}} if waits == "compose" else SLEEP
+    project = make({"slow": slow, "web": web})
+    stop = threading.Event()
+    timer = threading.Timer(3.0, stop.set)
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        engine.apply(project, stop=stop)
+    assert time.monotonic() - began < 10
+    docker("exec", *ids(project, "slow"), "touch", "/tmp/ready")
+    engine.apply(project)
+    assert not kinds(engine, project)
+
+
+def test_two_at_once_do_not_disturb_each_other(engine: ComposeEngine, make: Make) -> None:
+    projects = [make({"web": {**SLEEP, "environment": {"ME": f"{n}"}}}) for n in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(engine.apply, projects))
+    for n, project in enumerate(projects):
+        assert not kinds(engine, project)
+        assert f"ME={n}" in engine.execute(project.name, "web", ["env"])
+
+
+def test_commands_and_logs(engine: ComposeEngine, make: Make) -> None:
+    project = make({"web": {**SLEEP, "command": ["sh", "-c", "echo out; echo err >&2; exec sleep 900"]}})
+    engine.apply(project)
+    script = 'cat; echo "[$PW]"'
+    said = engine.execute(project.name, "web", ["sh", "-c", script], stdin="it's\n$HOME", env={"PW": Secret(PASSWORD)})
+    assert said == f"it's\n$HOME[{PASSWORD}]\n"
+    with pytest.raises(ShellError) as caught:
+        engine.execute(project.name, "web", ["sh", "-c", "echo no >&2; exit 7"])
+    assert (caught.value.code, caught.value.message) == (7, "no")
+    assert sorted(engine.logs(project.name, "web").split()) == ["err", "out"]
+    with pytest.raises(UserError, match="no service 'wep'") as unknown:
+        engine.logs(project.name, "wep")
+    assert "'web'" in unknown.value.hint
+    with pytest.raises(UserError, match="is not there"):
+        engine.logs("lctest-none")
+
+
+# -- over SSH ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with sshd(tmp_path_factory.mktemp("sshd"), path) as found:
+        yield found
+
+
+@pytest.fixture
+def shell(server: Sshd) -> Iterator[SshShell]:
+    shell = SshShell(server.destination, key=server.key, known_hosts=server.known_hosts, host_alias="docker")
+    yield shell
+    shell.close()
+
+
+def clients(server: Sshd) -> dict[int, str]:
+    """The ssh processes that go to the server."""
+    port = server.destination.rpartition(":")[2]
+    found = {}
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = file.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if words[0].endswith("ssh") and port in words:
+            found[int(file.parent.name)] = " ".join(words)
+    return found
+
+
+def test_a_guest_is_as_this_machine_and_nothing_is_left_of_the_connection(shell: SshShell, server: Sshd, make: Make) -> None:
+    remote = ComposeEngine(shell)
+    project = make({"web": {**SLEEP, "environment": {"PW": "${PW}"}}}, {"PW": PASSWORD})
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            for file in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    seen.add(file.read_bytes().decode(errors="replace"))
+                except OSError:
+                    continue
+            time.sleep(0.005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        remote.apply(project)
+        assert not kinds(remote, project)
+        assert f"PW={PASSWORD}" in remote.execute(project.name, "web", ["env"], env={"OTHER": Secret("hidden-word")})
+        with ThreadPoolExecutor(12) as pool:
+            states = list(pool.map(lambda _n: remote.found(project.name), range(12)))
+        assert len(set(map(repr, states))) == 1
+    finally:
+        done.set()
+        watcher.join()
+    assert len(clients(server)) == 1
+    line = server.key.reveal().splitlines()[2]
+    assert any("docker" in words for words in seen)
+    assert not [words for words in seen if line in words or PASSWORD in words or "hidden-word" in words]
+    ours = shell._folder
+    remote.close()
+    assert clients(server) == {}
+    assert ours is not None
+    assert not ours.exists()
+
+
+def test_a_connection_that_was_lost_is_opened_again(shell: SshShell, server: Sshd) -> None:
+    assert shell.run("echo one") == "one\n"
+    before = list(clients(server))
+    os.kill(before[0], 9)
+    assert shell.run("echo two") == "two\n"
+    assert list(clients(server)) != before
+
+    def cut() -> None:
+        for pid, words in clients(server).items():
+            if "ControlMaster=yes" in words:
+                os.kill(pid, 9)
+
+    timer = threading.Timer(1.0, cut)
+    timer.start()
+    assert shell.run("sleep 2; echo again") == "again\n"
+    timer.join()
+    with pytest.raises(ShellError) as caught:
+        shell.run("echo why >&2; exit 255")
+    assert (caught.value.code, caught.value.message) == (255, "why")
+    shell.close()
+    assert shell.run("echo three") == "three\n"
+
+
+def test_a_host_or_a_key_that_is_not_known(server: Sshd, tmp_path: Path) -> None:
+    other = tmp_path / "known"
+    other.write_text(f"docker {' '.join(create_ssh_key('x').public.split()[:2])}\n")
+    wrong = SshShell(server.destination, key=server.key, known_hosts=other, host_alias="docker")
+    with pytest.raises(EngineUnreachable, match="host key is not the one"):
+        wrong.run("echo never")
+    refused = SshShell(server.destination, key=create_ssh_key("x").private, known_hosts=server.known_hosts, host_alias="docker")
+    with pytest.raises(EngineUnreachable, match="refuses labctl's SSH key"):
+        refused.run("echo never")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = SshShell(f"ssh://ops@127.0.0.1:{closed.getsockname()[1]}", key=server.key, known_hosts=other)
+        with pytest.raises(EngineUnreachable, match="does not answer"):
+            nobody.run("echo never")
+    assert clients(server) == {}
