@@ -122,7 +122,8 @@ def wanted_state(parts: Mapping[str, str]) -> ComposeState:
     services = {
         name: _wanted_service(entry, hashes.get(name, ""), images, networks) for name, entry in sorted(config["services"].items())
     }
-    used = {network for service in services.values() for network in service.networks}
+    # A service may also be on the engine's own, `host` or `bridge`: those are no project's.
+    used = {network for service in services.values() for network in service.networks} & set(networks.values())
     return ComposeState(services, tuple(sorted(used - external)), tuple(sorted(volumes)))
 
 
