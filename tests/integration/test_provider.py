@@ -618,6 +618,12 @@ def test_a_provider_that_is_attached_to_ends_with_labctl(stack: Stack) -> None:
         pid = json.loads(running.reattach)[OWN_PROVIDER]["Pid"]
         socket = Path(json.loads(running.reattach)[OWN_PROVIDER]["Addr"]["String"])
         assert socket.exists()
+        # What it starts must be able to be interrupted, and inherits what it ignores.
+        status = Path(f"/proc/{pid}/status").read_text()
+        ignored = next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn"))
+        assert not int(ignored, 16) >> (signal.SIGINT - 1) & 1
+        os.kill(pid, signal.SIGINT)
+        assert "No changes" in stack.plan(0, **attached)
     finally:
         running.close()
     assert not Path(f"/proc/{pid}").exists()
@@ -648,6 +654,11 @@ def _ended(pid: int) -> bool:
 
 def test_a_change_is_finished_and_stored_when_labctl_is_killed(stack: Stack) -> None:
     stack.write(SLOW, wait_timeout=60)
+    document = json.loads((stack.folder / "main.tf.json").read_text())
+    # One project after the other: the second one is begun when labctl is long gone.
+    second = {**stack.settings, "name": f"{stack.name}-2", "compose": IDLE.replace("IMAGE", stack.machine.image)}
+    document["resource"]["labctl_compose_project"]["next"] = {**second, "depends_on": ["labctl_compose_project.this"]}
+    (stack.folder / "main.tf.json").write_text(json.dumps(document))
     script = (
         "import json, sys, time\n"
         "from labctl.adapters.terraform import RunningProvider\n"
@@ -665,9 +676,11 @@ def test_a_change_is_finished_and_stored_when_labctl_is_killed(stack: Stack) -> 
     stack.machine.docker("exec", f"{stack.name}-idle-1", "touch", "/data/go")
     said, _ = terraform.communicate(timeout=60)
     assert terraform.returncode == 0, said
-    assert stack.state() is not None
+    assert "2 added" in said
     _until(lambda: _ended(json.loads(reattach)[OWN_PROVIDER]["Pid"]), 20)
     stack.settled()
+    stack.done("destroy", "-auto-approve", "-target=labctl_compose_project.next")
+    stack.machine.docker("volume", "rm", f"{stack.name}-2_data")
 
 
 def test_the_launcher_is_the_same_everywhere(machine: Machine, tmp_path: Path) -> None:
