@@ -141,8 +141,9 @@ def differences(wanted: ComposeState, found: ComposeState) -> tuple[ComposeDiffe
                 answer.append(ComposeDifference(name, what, _short(ours), _short(theirs)))
         if want.networks != have.networks:
             answer.append(ComposeDifference(name, "networks", ", ".join(want.networks), ", ".join(have.networks)))
-    lost = set(wanted.networks) - set(found.networks)
+    lost, left = set(wanted.networks) - set(found.networks), set(found.networks) - set(wanted.networks)
     answer += [ComposeDifference("", "networks", network, "") for network in sorted(lost)]
+    answer += [ComposeDifference("", "networks", "", network) for network in sorted(left)]
     return tuple(answer)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,9 @@ VAULT_ADDR, VAULT_TOKEN, VAULT_CACERT = "VAULT_ADDR", "VAULT_TOKEN", "VAULT_CACE
 
 PATIENCE_S = 30.0
 """After a reboot, a guest answers before its engine does."""
+
+REFERENCE = re.compile(r"[^#]+#[^#]+")
+"""How a secret is named: `path#field`."""
 
 _HINT = "`labctl env -- COMMAND` sets it for a plain terraform or cdktf."
 
@@ -55,7 +59,8 @@ def _shell(docker_host: str) -> Shell:
     key, known_hosts = os.environ.get(SSH_PRIVATE_KEY), os.environ.get(SSH_KNOWN_HOSTS)
     if not key or not known_hosts:
         raise UserError(f"{SSH_PRIVATE_KEY} or {SSH_KNOWN_HOSTS} is not set", where=docker_host, hint=_HINT)
-    return SshShell(docker_host, key=Secret(key), known_hosts=Path(known_hosts), host_alias=os.environ.get(SSH_HOST_ALIAS, ""))
+    alias = os.environ.get(SSH_HOST_ALIAS, "")
+    return SshShell(docker_host, key=Secret(key), known_hosts=Path(known_hosts), host_alias=alias, patience_s=PATIENCE_S)
 
 
 def read_secrets(references: Mapping[str, str]) -> tuple[dict[str, Secret], Secret | None]:
@@ -77,7 +82,7 @@ def read_secrets(references: Mapping[str, str]) -> tuple[dict[str, Secret], Secr
     found: dict[str, Secret] = {}
     for variable, reference in {**references, "": f"{CONTENT_KEY}#key"}.items():
         path, _, name = reference.partition("#")
-        if not path or not name:
+        if not REFERENCE.fullmatch(reference):
             raise UserError(f"{reference!r} is no reference to a secret", where=variable, hint="Write path#field.")
         if path not in known:
             known[path] = vault.read(path)[1]

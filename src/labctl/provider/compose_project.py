@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from labctl.adapters.compose import EngineUnreachable
 from labctl.model.compose import PROJECT_NAME, ComposeProject, ComposeService, ComposeState
-from labctl.model.errors import LabError
-from labctl.provider.access import read_secrets
+from labctl.model.errors import LabError, nearest
+from labctl.provider.access import REFERENCE, read_secrets
 from labctl.provider.framework import STOP, Attribute, Bool, List, Map, Number, Object, Resource, Schema, String, Unknown
 
 if TYPE_CHECKING:
@@ -69,6 +69,12 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
         if isinstance(name, str) and not re.fullmatch(PROJECT_NAME, name):
             remedy = "Use lower-case letters, digits, - and _, and begin with a letter or digit."
             diagnostics.add_error(f"{name!r} is not a name for a Compose project", remedy, path=["name"])
+        secrets = config.get("secrets")
+        for variable, reference in secrets.items() if isinstance(secrets, dict) else ():
+            if isinstance(reference, str) and not REFERENCE.fullmatch(reference):
+                diagnostics.add_error(
+                    f"{reference!r} is no reference to a secret", "Write path#field.", path=["secrets", (variable,)]
+                )
 
     # -- plan ----------------------------------------------------------------------------------------------------------
 
@@ -87,7 +93,7 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
             planned |= _state(engine.wanted(project), planned=True)
         except LabError as error:
             if current is None and _may_come(error):
-                context.diagnostics.add_warning("what the project would be is not known yet", _said(error))
+                context.diagnostics.add_warning("what the project would be is not known yet", f"{error.message}\n{_said(error)}")
             else:
                 context.diagnostics.add_error(error.message, _said(error), path=[_attribute(error)])
         return planned
@@ -108,7 +114,15 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
     def import_(self, context: Any, id: str) -> State | None:  # noqa: A002 - the framework's name
         """Takes over a project by its name; the next apply gives it the file."""
         state: State = dict.fromkeys((*_INPUTS, "content_hash"))
-        return self.read(context, state | {"name": id, "id": id, "services": {}, "networks": []})
+        try:
+            projects = self._provider.engine().projects()
+        except LabError as error:
+            context.diagnostics.add_error(error.message, _said(error))
+            return None
+        if id not in projects:
+            context.diagnostics.add_error(f"there is no Compose project {id!r} on the engine", nearest(id, projects))
+            return None
+        return {**state, "name": id, "id": id, **_state(projects[id])}
 
     # -- apply ---------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,6 +42,9 @@ __all__ = [
 STOP = threading.Event()
 """Set when Terraform tells its providers to stop what they are doing."""
 
+QUIET_S = 3.0
+"""A Terraform that makes one change after the other makes the next one within this time."""
+
 
 class Object(TfType):  # type: ignore[misc]
     """Terraform's object type, which the framework does not have.
@@ -70,6 +74,32 @@ class Object(TfType):  # type: ignore[misc]
         return {name: getattr(kind, direction)(value.get(name)) for name, kind in self._attributes.items()}
 
 
+class _Work:
+    """The changes that are being made."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running, self._ended = 0, 0.0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._running += 1
+
+    def __exit__(self, *_raised: object) -> None:
+        with self._changed:
+            self._running, self._ended = self._running - 1, time.monotonic()
+            self._changed.notify_all()
+
+    def wait_for_rest(self, quiet_s: float) -> None:
+        """Returns when no change was made for that long."""
+        with self._changed:
+            while self._running or (left := self._ended + quiet_s - time.monotonic()) > 0:
+                self._changed.wait(None if self._running else left)
+
+
+_WORK = _Work()
+
+
 class _Servicer(tf.provider.ProviderServicer):  # type: ignore[misc]
     def PlanResourceChange(self, request: Any, context: Any) -> Any:  # noqa: N802 - a name of the protocol
         """Also asks the resource for the plan of a create: the framework itself leaves all that is computed unknown."""
@@ -84,6 +114,11 @@ class _Servicer(tf.provider.ProviderServicer):  # type: ignore[misc]
             response.planned_state.CopyFrom(tf.provider._encode_state(attributes, blocks, planned, encoded))
             response.diagnostics.extend(diagnostics.to_pb())
         return response
+
+    def ApplyResourceChange(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Is known to be at work."""
+        with _WORK:
+            return super().ApplyResourceChange(request, context)
 
     def ConfigureProvider(self, request: Any, context: Any) -> Any:  # noqa: N802
         """A provider that several Terraforms attach to outlives the one that was told to stop."""
@@ -109,8 +144,9 @@ def serve(provider: Any, argv: list[str]) -> None:
     # A value that is unknown but for, say, its prefix comes as extension 12, which the framework does not know.
     tf.utils._msgpack_ext_hook = lambda _code, _data: Unknown
     tf.provider.ProviderServicer, tf.runner._ShutdownInterceptor = _Servicer, _Interceptor
-    # Ctrl-C in a terminal goes to every process there; Terraform tells its providers itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C in a terminal goes to every process there; Terraform tells its providers itself. Not ignored, but without effect:
+    # what is ignored stays so in the programs that are started, and those are to be interrupted.
+    signal.signal(signal.SIGINT, lambda _number, _frame: None)
     if "--dev" in argv:
         # The framework keeps its socket in a folder that only an orderly end removes.
         signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
@@ -119,9 +155,13 @@ def serve(provider: Any, argv: list[str]) -> None:
 
 
 def _end_with_parent() -> None:
-    """Whoever began this process holds the other end of its standard input: that ends with it, however it ends."""
+    """Whoever began this process holds the other end of its standard input: that ends with it, however it ends.
+
+    A Terraform outlives a labctl that was killed, to finish what it does and store its state. So what it is at is finished here.
+    """
     while os.read(0, 4096):
         pass
+    _WORK.wait_for_rest(QUIET_S)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

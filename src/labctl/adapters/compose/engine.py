@@ -96,7 +96,8 @@ class ComposeEngine:
         recreate = sorted({one.service for one in differences(wanted, before) if one.what == "networks" and one.service})
         said = ""
         try:
-            script = scripts.up(project.name, text, project.secrets, recreate)
+            dropped = sorted(set(before.networks) - set(wanted.networks))
+            script = scripts.up(project.name, text, project.secrets, recreate, dropped)
             self._shell.run(script, timeout_s=project.wait_s, stop=stop)
         except ShellError as error:
             # Its own exit code says little either way: the containers decide. What it said may be why.

@@ -109,12 +109,14 @@ def pull(name: str, text: str, secrets: Mapping[str, Secret]) -> str:
     )
 
 
-def up(name: str, text: str, secrets: Mapping[str, Secret], recreate: Sequence[str] = ()) -> str:
-    """Brings the project to what the file says; those of `recreate` in any case anew."""
+def up(name: str, text: str, secrets: Mapping[str, Secret], recreate: Sequence[str] = (), dropped: Sequence[str] = ()) -> str:
+    """Brings the project to what the file says; the services of `recreate` in any case anew, the networks of `dropped` gone."""
     common = "up --detach --remove-orphans --no-build --quiet-pull"
     forced = " ".join(shlex.quote(service) for service in recreate)
     first = [f"compose {common} --no-deps --force-recreate {forced} || return $?"] if recreate else []
-    return "\n".join((_begin(name, text, secrets), *first, f"compose {common}"))
+    # Compose itself leaves a network that the file no longer has.
+    last = [f"docker network rm {shlex.quote(network)} >/dev/null || return $?" for network in dropped]
+    return "\n".join((_begin(name, text, secrets), *first, f"compose {common} || return $?", *last))
 
 
 def down(name: str, *, volumes: bool) -> str:

@@ -249,9 +249,10 @@ class SshShell(Shell):
             socket = self._folder / "s"
             with _key_file(self._key) as key:
                 options = {"ControlPath": str(socket), "ControlMaster": "yes", "ControlPersist": "no", "IdentityFile": key}
+                # `cat` ends when this process does, however it ends, and the connection with it.
                 self._master = subprocess.Popen(
-                    [*self._ssh(options), "-N", self._address],
-                    stdin=subprocess.DEVNULL,
+                    [*self._ssh(options), self._address, "--", "cat"],
+                    stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     start_new_session=True,
@@ -274,8 +275,9 @@ class SshShell(Shell):
             self._master.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._master.wait(5)
-            if self._master.stderr:
-                self._master.stderr.close()
+            for stream in (self._master.stdin, self._master.stderr):
+                if stream:
+                    stream.close()
             self._master = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

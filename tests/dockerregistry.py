@@ -1,0 +1,63 @@
+"""A Docker registry for tests: Debian's, without installing it."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.needs import lacking, needed
+
+URL = "http://deb.debian.org/debian/pool/main/d/docker-registry/docker-registry_2.8.2%2bds1-1_amd64.deb"
+SHA256 = "a9bd06c0e006854608f8469b4371743f40604ad90975532bb3b7ceeb72fe2913"
+CACHE = Path(__file__).parents[1] / ".cache" / "labctl" / "docker-registry-2.8.2"
+
+
+def _program() -> Path:
+    """The program; fetched once (5 MB)."""
+    program = CACHE / "usr" / "bin" / "docker-registry"
+    if program.exists():
+        return program
+    unpack = needed("dpkg-deb", "dpkg")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    package = CACHE / "package.deb"
+    try:
+        with urllib.request.urlopen(URL, timeout=60) as answer:
+            content = answer.read()
+    except OSError as error:
+        lacking(f"{URL} cannot be fetched ({error})")
+    assert hashlib.sha256(content).hexdigest() == SHA256
+    package.write_bytes(content)
+    subprocess.run([unpack, "-x", str(package), str(CACHE)], check=True)
+    package.unlink()
+    return program
+
+
+@contextmanager
+def registry(folder: Path) -> Iterator[str]:
+    """A registry on this machine; yields its address, which engines trust without TLS because it is in 127.0.0.0/8."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    folder.mkdir()
+    config = folder / "config.yml"
+    storage = f"{{filesystem: {{rootdirectory: {folder}/data}}}}"
+    config.write_text(f"version: 0.1\nlog: {{level: error}}\nstorage: {storage}\nhttp: {{addr: {address}}}\n")
+    with (folder / "log").open("wb") as log, subprocess.Popen([_program(), "serve", config], stdout=log, stderr=log) as process:
+        try:
+            deadline = time.monotonic() + 15
+            while True:
+                try:
+                    urllib.request.urlopen(f"http://{address}/v2/", timeout=2).close()
+                    break
+                except OSError:
+                    assert time.monotonic() < deadline, (folder / "log").read_text()
+                    time.sleep(0.1)
+            yield address
+        finally:
+            process.terminate()
