@@ -6,7 +6,7 @@ export UV_PYTHON_DOWNLOADS := never
 BASE_PYTHON := $(shell $(PYTHON) -c 'import sys; print(sys._base_executable)')
 export UV_PYTHON := $(BASE_PYTHON)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-SOURCES := src stacks tests bench tools
+SOURCES := src stacks layers tests bench tools
 
 .PHONY: up test lint format e2e bench clean
 
