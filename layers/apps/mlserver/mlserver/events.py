@@ -65,6 +65,7 @@ class KafkaEvents:
         self._lock = threading.Lock()
         self._sent = self._delivered = self._undelivered = 0
         self._last_error = ""
+        self._said: set[str] = set()
         self._stop = threading.Event()
         self._producer = Producer(
             {
@@ -101,9 +102,9 @@ class KafkaEvents:
                 on_delivery=self._done,
             )
         except BufferError:
-            self._lost("too many events are waiting for the broker")
+            self._lost("full", "too many are waiting for the broker")
         except (KafkaException, ValueError, TypeError) as error:
-            self._lost(str(error))
+            self._lost(type(error).__name__, str(error))
 
     def counts(self) -> Counts:
         """What became of all so far."""
@@ -124,21 +125,25 @@ class KafkaEvents:
 
     def _done(self, error: Any, _message: Any) -> None:
         if error is not None:
-            self._lost(error.str())
+            self._lost(f"lost {error.name()}", error.str())
             return
         with self._lock:
             self._delivered += 1
+            self._said.clear()
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, kind: str, reason: str) -> None:
         with self._lock:
             self._undelivered += 1
-        self._note(f"an event was not delivered: {reason}")
+        self._note(kind, f"an event was not delivered: {reason}")
 
     def _failed(self, error: Any) -> None:
-        self._note(error.str())
+        self._note(error.name(), error.str())
 
-    def _note(self, sentence: str) -> None:
+    def _note(self, kind: str, sentence: str) -> None:
+        """Keeps it for `counts`; logs the first of a kind since an event was last delivered."""
         with self._lock:
-            known, self._last_error = self._last_error == sentence, sentence
+            known = kind in self._said
+            self._said.add(kind)
+            self._last_error = sentence
         if not known:
             logger.warning("Kafka: %s", sentence)
