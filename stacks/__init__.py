@@ -1,8 +1,8 @@
-"""What each layer of the lab is made of. Read `foundation.py` and `platform.py` as lists of what the lab has.
+"""What each layer of the lab is made of. Read `foundation.py`, `platform.py` and `services.py` as lists of what the lab has.
 
 Importing this package starts jsii's Node process (0.5 s); labctl does so only when something changed. The stacks know the
-model, the cloud-init documents and their own constructs, nothing of labctl's engine; CDKTF's own CLI runs them too
-(`python -m stacks`).
+model, the cloud-init documents, the Compose files and their own constructs, nothing of labctl's engine; CDKTF's own CLI runs them
+too (`python -m stacks`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from labctl.model.stackcontext import StackContext
 from stacks.cdk import App
 from stacks.foundation import Foundation
 from stacks.platform import Platform
+from stacks.services import Services
 
-__all__ = ["App", "Foundation", "Platform", "build"]
+__all__ = ["App", "Foundation", "Platform", "Services", "build"]
 
 
 def build(app: App, context: StackContext) -> None:
@@ -22,4 +23,6 @@ def build(app: App, context: StackContext) -> None:
         UserError: The lab asks for something that the stacks cannot make.
     """
     foundation = Foundation(app, context)
-    Platform(app, context, foundation)
+    platform = Platform(app, context, foundation)
+    if Services.layer in context.lab.layers:
+        Services(app, context, foundation, platform)

@@ -11,8 +11,8 @@ from stacks.cdk import App
 from stacks.constructs import (
     CloudImage,
     Endpoints,
+    HypervisorStack,
     LabGuest,
-    LabStack,
     Opening,
     Place,
     Pool,
@@ -22,7 +22,7 @@ from stacks.constructs import (
 )
 
 
-class Foundation(LabStack):
+class Foundation(HypervisorStack):
     """What everything else stands on."""
 
     layer: ClassVar[str] = "foundation"

@@ -11,8 +11,8 @@ from labctl.model.stackcontext import StackContext
 from stacks.cdk import App
 from stacks.constructs import (
     Endpoints,
+    HypervisorStack,
     LabGuest,
-    LabStack,
     Opening,
     Place,
     Upstream,
@@ -25,7 +25,7 @@ from stacks.constructs import (
 from stacks.foundation import Foundation
 
 
-class Platform(LabStack):
+class Platform(HypervisorStack):
     """Where code lives and containers run."""
 
     layer: ClassVar[str] = "platform"
@@ -62,7 +62,7 @@ class Platform(LabStack):
             lab.guest("docker"),
             place,
             endpoints,
-            openings=[Opening(22, "SSH, which carries the Docker API too")],
+            openings=_docker_openings(lab),
             gpu=gpu_mappings(self, lab.name, place.node, gpu) if gpu else (),
         )
 
@@ -77,6 +77,11 @@ class Platform(LabStack):
             },
             depends_on=(gitlab.vm, docker.vm),
         )
+
+
+def _docker_openings(lab: Lab) -> list[Opening]:
+    services = [Opening(spec.settings.port, f"service {spec.name}") for spec in lab.service_specs()]
+    return [Opening(22, "SSH, which carries the Docker API too"), *services]
 
 
 def _gitlab_openings(lab: Lab) -> list[Opening]:

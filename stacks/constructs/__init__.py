@@ -7,22 +7,26 @@ written here knows neither credentials nor files of this machine.
 from __future__ import annotations
 
 from stacks.constructs.backend import local_backend, local_path, local_state, s3_backend, s3_state
+from stacks.constructs.compose import ComposeProject, LabctlProvider
 from stacks.constructs.contract import Upstream, publish
 from stacks.constructs.firewall import Firewall, Opening
 from stacks.constructs.gpu import PciMapping, gpu_mappings
 from stacks.constructs.guest import Endpoints, LabGuest
 from stacks.constructs.provider import ProxmoxProvider
 from stacks.constructs.resource import Resource
-from stacks.constructs.stack import LabStack
+from stacks.constructs.stack import HypervisorStack, LabStack
 from stacks.constructs.storage import CloudImage, Pool, Snippet
 from stacks.constructs.vm import Place, VirtualMachine
 
 __all__ = [
     "CloudImage",
+    "ComposeProject",
     "Endpoints",
     "Firewall",
+    "HypervisorStack",
     "LabGuest",
     "LabStack",
+    "LabctlProvider",
     "Opening",
     "PciMapping",
     "Place",

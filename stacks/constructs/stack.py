@@ -10,7 +10,7 @@ from stacks.constructs.provider import ProxmoxProvider
 
 
 class LabStack(TerraformStack):
-    """One layer of the lab as one root module on the lab's hypervisor. `layer` is its name too."""
+    """One layer of the lab as one root module. `layer` is its name too."""
 
     layer: ClassVar[str]
 
@@ -19,4 +19,11 @@ class LabStack(TerraformStack):
         self.context = context
         # Programs that read the synthesised JSON learn here which layer it is.
         self.add_override("//.metadata.layer", self.layer)
+
+
+class HypervisorStack(LabStack):
+    """A layer on the lab's hypervisor."""
+
+    def __init__(self, app: App, context: StackContext) -> None:
+        super().__init__(app, context)
         ProxmoxProvider(self, context.lab)

@@ -22,7 +22,9 @@ import pytest
 import requests
 
 from labctl.adapters.proxmox import AgentUnavailable, Proxmox, TaskFailed
+from labctl.engine.steps.cloudinit import FirstBoot
 from labctl.model.errors import AdapterError, UserError
+from labctl.model.guestfiles import SET_UP
 from labctl.sandbox import SandboxConfig, SandboxInfo, reset, start, status, stop
 from labctl.sandbox.choice import look
 from labctl.sandbox.guests.engine import HOME_LABEL, label_of
@@ -47,7 +49,7 @@ pytestmark = [
 ]
 
 CONFIG = SandboxConfig(address="127.86.93.1", network="127.86.93.0/24", guests="container", guest_network="198.18.193.0/24")
-VMID, OTHER = 301, 302
+VMID, OTHER, THIRD = 301, 302, 303
 NAME = "small"
 USER_DATA = """\
 #cloud-config
@@ -443,6 +445,56 @@ def test_no_engine_is_said_before_anything_starts(guest: Bench, tmp_path: Path, 
     with pytest.raises(AdapterError, match="does not answer") as caught:
         start(tmp_path / "home", replace(CONFIG, address="127.86.93.2", guest_network="198.18.194.0/24"))
     assert "systemctl start docker" in caught.value.hint
+
+
+@contextlib.contextmanager
+def another(bench: Bench, user_data: str) -> Iterator[tuple[FirstBoot, list[str]]]:
+    """A guest of its own that boots with this user-data, and what is warned of; removed afterwards."""
+    warned: list[str] = []
+    bench.snippet(f"#cloud-config\n{user_data}", "other")
+    bench.create(THIRD, "other", cicustom="user=local:snippets/other.yaml", net0="virtio=BC:24:11:00:03:03,bridge=vmbr0")
+    bench.power("start", THIRD)
+    try:
+        with bench.client() as pve:
+            yield FirstBoot(pve, "other", THIRD, 120, progress=print, warn=warned.append), warned
+    finally:
+        if bench.state(THIRD) == "running":
+            bench.power("stop", THIRD)
+        bench.task("DELETE", f"qemu/{THIRD}")
+
+
+@pytest.mark.parametrize(
+    ("user_data", "says"),
+    [
+        ("runcmd:\n  - set -e\n  - cat /no/such/file\n", "/no/such/file"),
+        ("package_update: true\npackages: [no-such-package-at-all]\n", "no-such-package-at-all"),
+        ("runcmd:\n  - set -e\n  - ip route del default\n  - curl -sS --max-time 5 http://198.51.100.1/\n", "curl: ("),
+    ],
+    ids=["a command that fails", "a package that is not there", "no network"],
+)
+def test_a_first_boot_that_fails_is_told_with_its_cause(bench: Bench, user_data: str, says: str) -> None:
+    with another(bench, user_data) as (boot, _), pytest.raises(AdapterError, match="cloud-init failed in module") as caught:
+        boot.wait()
+    assert says in f"{caught.value} {caught.value.hint}"
+    assert "labctl console other" in caught.value.hint
+
+
+REBOOTS = f"""\
+runcmd:
+  - set -e
+  - rm -f {SET_UP}
+  - "test -e /root/again || {{ touch /root/again; systemctl reboot; sleep 60; }}"
+  - echo whole > /root/whole
+  - install -D -m 0644 /dev/null {SET_UP}
+"""
+
+
+def test_a_guest_that_reboots_in_the_middle_of_its_first_boot_begins_again(bench: Bench) -> None:
+    with another(bench, REBOOTS) as (boot, warned):
+        boot.wait()
+        assert warned == ["guest other rebooted in the middle of its first boot, which begins again"]
+        assert boot.hypervisor.file_read(THIRD, "/root/whole") == b"whole\n"
+        assert boot.has_ended_well()
 
 
 def test_a_deleted_guest_leaves_nothing(guest: Bench) -> None:

@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from labctl.model.lab import Lab
 
 
-def layer_names() -> list[str]:
-    """The layers."""
-    from labctl.model.contracts import CONTRACTS
-
-    return list(CONTRACTS)
+def layer_names(context: typer.Context) -> list[str]:
+    """The lab's layers."""
+    return _of_lab(context, lambda lab: list(lab.layers))
 
 
 def stack_names(context: typer.Context) -> list[str]:
@@ -33,7 +31,7 @@ def stack_names(context: typer.Context) -> list[str]:
     app = context.params.get("app_dir")
     try:
         root = read_project(Path(app)).outdir if app else open_lab(_lab_file(context)).paths.root
-        return [stack.name for stack in read_manifest(root)] if (root / "manifest.json").is_file() else layer_names()
+        return [stack.name for stack in read_manifest(root)] if (root / "manifest.json").is_file() else layer_names(context)
     except LabError:
         return []
 
@@ -49,6 +47,11 @@ def output_names(context: typer.Context) -> list[str]:
 def guest_names(context: typer.Context) -> list[str]:
     """The lab's guests."""
     return _of_lab(context, lambda lab: [guest.name for guest in lab.guests()])
+
+
+def service_names(context: typer.Context) -> list[str]:
+    """The services that are on."""
+    return _of_lab(context, lambda lab: [spec.name for spec in lab.service_specs()])
 
 
 def secret_paths(context: typer.Context) -> list[str]:

@@ -42,7 +42,7 @@ def wants_json(context: typer.Context, value: bool) -> bool:
 def tell(error: LabError, context: typer.Context) -> None:
     """Prints the error's event where `--json` was given; once, whoever calls first."""
     if context.meta.pop(JSON_WANTED, False):
-        print(json.dumps(error_event(error)), flush=True)
+        print(json.dumps(error_event(error)) + "\n", end="", flush=True)
 
 
 def _interrupted(error: LabError) -> bool:

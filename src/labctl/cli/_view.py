@@ -55,13 +55,18 @@ class JsonLines:
         if event.type == "report":
             self._report = event
         else:
-            print(json.dumps(event.as_dict()), flush=True)
+            _print_event(event)
 
     def close(self) -> None:
         """Prints what was held back."""
         if self._report is not None:
-            print(json.dumps(self._report.as_dict()), flush=True)
+            _print_event(self._report)
             self._report = None
+
+
+def _print_event(event: Event) -> None:
+    # In one piece: an unbuffered stdout gets the line's end by itself, and the lines of two threads run together.
+    print(json.dumps(event.as_dict()) + "\n", end="", flush=True)
 
 
 def plain_lines(event: Event) -> None:
@@ -69,7 +74,7 @@ def plain_lines(event: Event) -> None:
     line = _line(event)
     if line:
         # Warnings go where the errors go, so that a pipe carries what was asked for.
-        # In one piece: an unbuffered stdout gets the line's end by itself, and the lines of two threads run together.
+        # In one piece, as `_print_event` says.
         stream = sys.stderr if event.type in ("warning", "error") else sys.stdout
         hints = str(event.fields.get("hint", "")).splitlines() if stream is sys.stderr else []
         print("".join(f"{part}\n" for part in (line, *(f"  {hint}" for hint in hints))), end="", flush=True, file=stream)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -40,7 +41,7 @@ def status_lines(found: LabStatus, columns: int) -> list[str]:
     if not found.layers:
         return [*lines, "  nothing is up; `labctl up` brings it up"]
     for layer in found.layers:
-        lines += ["", layer["name"], *_guest_lines(layer["guests"])]
+        lines += ["", layer["name"], *_guest_lines(layer["guests"]), *_service_lines(layer.get("services", []))]
         for stack in layer["stacks"]:
             texts = {name: value for name, value in stack["outputs"].items() if isinstance(value, str)}
             name_width = max(map(len, texts), default=0)
@@ -59,9 +60,17 @@ def services(guest: dict[str, Any]) -> str:
 
 
 def _guest_lines(guests: list[dict[str, Any]]) -> list[str]:
-    if not guests:
+    rows = [(g["name"], str(g["vmid"]), str(g["address"]), g["agent"], g["cloud_init"], services(g)) for g in guests]
+    return _table(("GUEST", "VMID", "ADDRESS", "AGENT", "CLOUD-INIT", "SERVICES"), rows)
+
+
+def _service_lines(found: list[dict[str, Any]]) -> list[str]:
+    rows = [(one["name"], one["address"], one["state"], one["health"]) for one in found]
+    return _table(("SERVICE", "ADDRESS", "STATE", "HEALTH"), rows)
+
+
+def _table(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    if not rows:
         return []
-    rows = [("GUEST", "VMID", "ADDRESS", "AGENT", "CLOUD-INIT", "SERVICES")]
-    rows += [(g["name"], str(g["vmid"]), str(g["address"]), g["agent"], g["cloud_init"], services(g)) for g in guests]
-    widths = [max(len(row[i]) for row in rows) for i in range(6)]
-    return [("  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))).rstrip() for row in rows]
+    widths = [max(len(row[i]) for row in (heading, *rows)) for i in range(len(heading))]
+    return [("  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))).rstrip() for row in (heading, *rows)]

@@ -6,7 +6,7 @@ from labctl.cloudinit.layerfiles import layer_text
 from labctl.cloudinit.part import Account, Command, GuestFile, Part
 from labctl.cloudinit.quoting import environment
 from labctl.cloudinit.request import UserDataRequest
-from labctl.model.guestfiles import CA_FILE, OPS, RUN_DIR
+from labctl.model.guestfiles import CA_FILE, OPS, RUN_DIR, SET_UP
 
 SCRIPTS = "/usr/local/lib/lab"
 """Where a guest keeps the lab's own scripts."""
@@ -50,6 +50,7 @@ def base_part(request: UserDataRequest) -> Part:
         ),
         commands=(
             "set -e",
+            ("rm", "-f", SET_UP),
             "export DEBIAN_FRONTEND=noninteractive",
             ("systemctl", "start", "qemu-guest-agent.service"),
             (f"{SCRIPTS}/set-hosts", f"{ETC}/hosts"),
@@ -57,6 +58,11 @@ def base_part(request: UserDataRequest) -> Part:
             ("update-ca-certificates",),
         ),
     )
+
+
+def last_part() -> Part:
+    """What says that all commands before it have run. A failing one ends the script, and so does a reboot in the middle."""
+    return Part(commands=(("install", "-D", "-m", "0644", "/dev/null", SET_UP),))
 
 
 def script(layer_path: str) -> GuestFile:

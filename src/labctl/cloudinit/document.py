@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import re
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
 from labctl.cloudinit.part import Account, Command, GuestFile, Part
+from labctl.cloudinit.yamltext import yaml_text
 from labctl.model.errors import LabError
 
 HEADER = "#cloud-config\n"
-
-# cloud-init reads YAML 1.1, where `on`, `no`, `0644` or `12:30` without quotes are no text. What is surely text stays plain.
-_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./@+-]*( [A-Za-z0-9_./@+=-]+)*")
-_NOT_TEXT = re.compile(r"y|n|yes|no|on|off|true|false|null", re.IGNORECASE)
-_LITERAL = re.compile(r"[\x20-\x7e\u00a1-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\n\t]*")
 
 
 def render(part: Part) -> str:
@@ -28,7 +20,7 @@ def render(part: Part) -> str:
         LabError: The text does not read back as what was written.
     """
     tree = _tree(part)
-    text = HEADER + _emit(tree)
+    text = HEADER + yaml_text(tree)
     if parse(text) != tree:
         raise LabError("a document does not read back as it was written", hint="This is a bug in labctl: please report it.")
     return text
@@ -78,41 +70,3 @@ def _file(file: GuestFile) -> dict[str, Any]:
 
 def _command(command: Command) -> str | list[str]:
     return command if isinstance(command, str) else list(command)
-
-
-def _emit(tree: dict[str, Any]) -> str:
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.allow_unicode = True
-    yaml.width = 1_000_000  # a folded line could cut a Terraform token
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    stream = io.StringIO()
-    yaml.dump(_styled(tree), stream)
-    return stream.getvalue()
-
-
-def _styled(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: _styled(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_arguments(value) if isinstance(value, list) else _styled(value) for value in node]
-    return _scalar(node) if isinstance(node, str) else node
-
-
-def _arguments(command: list[str]) -> CommentedSeq:
-    """A program and its arguments, on one line."""
-    line = CommentedSeq(_scalar(word) for word in command)
-    line.fa.set_flow_style()
-    return line
-
-
-def _scalar(text: str) -> str:
-    styled: str = text
-    if _PLAIN.fullmatch(text) and not _NOT_TEXT.fullmatch(text):
-        return styled
-    # A block that begins with a blank, or has blanks at the end of a line, is hard to read back for man and parser alike.
-    if "\n" in text and _LITERAL.fullmatch(text) and text[0] not in " \t\n" and not re.search(r"[ \t](\n|\Z)", text):
-        styled = LiteralScalarString(text)
-    else:
-        styled = DoubleQuotedScalarString(text)
-    return styled

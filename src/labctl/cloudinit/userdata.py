@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labctl.cloudinit.base import base_part
+from labctl.cloudinit.base import base_part, last_part
 from labctl.cloudinit.docker import docker_engine, gpu_part, remote_access
 from labctl.cloudinit.document import render
 from labctl.cloudinit.gitlab import gitlab_part
@@ -45,4 +45,4 @@ def user_data(request: UserDataRequest) -> str:
             where=request.guest.name,
             hint="Both are in the contract that foundation publishes.",
         )
-    return render(merge((base_part(request), *_ROLES[role](request))))
+    return render(merge((base_part(request), *_ROLES[role](request), last_part())))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from labctl.adapters.terraform import PROGRAM_VARIABLE, own_program
 from labctl.engine.lab import OpenLab
+from labctl.engine.ownprovider import provider_access, provider_login
 from labctl.engine.paths import private_files
 from labctl.engine.session import local_state
 from labctl.engine.status import lab_session
 from labctl.engine.target import open_target
 from labctl.engine.workspace import find_toolchain, terraform_environment
-from labctl.model.errors import UserError
+from labctl.model.errors import LabError, UserError
 from labctl.model.secret import Secret
 
 
@@ -30,8 +33,11 @@ def run_with_environment(found: OpenLab, command: Sequence[str], named: Sequence
         outputs = local_state(found.paths, "foundation").outputs
         session = lab_session(found, outputs, named) if outputs else None
         needed = terraform_environment(found.paths, target, session)
+        login = provider_login(session) if session else None
     own = {
         **needed,
+        **(provider_access(session, login, found.paths) if session else {}),
+        PROGRAM_VARIABLE: own_program(),
         "LABCTL_LAB": str(found.paths.file),
         "TF_CLI_CONFIG_FILE": str(tools.cli_config),
         "TERRAFORM_BINARY_NAME": str(tools.engine.path),
@@ -43,5 +49,8 @@ def run_with_environment(found: OpenLab, command: Sequence[str], named: Sequence
     except FileNotFoundError:
         raise UserError(f"there is no command {command[0]!r} on PATH") from None
     finally:
+        if login is not None:
+            with suppress(LabError):
+                login.revoke_self()
         if session is not None:
             session.close()

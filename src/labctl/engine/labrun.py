@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labctl.adapters.keys import Keyring
 from labctl.engine.identity import identities
+from labctl.engine.ownprovider import OwnProvider
 from labctl.engine.paths import LabPaths
 from labctl.engine.run import Run, StackRun, Stage
 from labctl.model.errors import LabError
 from labctl.model.lab import Lab
+from labctl.model.ownprovider import OWN_LAYERS
 from labctl.model.preflight import Facts
 from labctl.model.state import StackState, without
 
@@ -37,6 +39,7 @@ class LabRun(Run):
     facts: Facts | None = None
     session: LabSession | None = None
     session_problem: LabError | None = None
+    own_provider: OwnProvider = field(default_factory=OwnProvider)
 
     @property
     def keyring(self) -> Keyring:
@@ -54,7 +57,8 @@ class LabRun(Run):
         self._hypervisor = connect(target.endpoint, target.token_id, target.token, target.ca_file)
 
     def close(self) -> None:
-        """As `Run.close`: ends the Vault login, and closes the connections to the hypervisor."""
+        """As `Run.close`: ends labctl's own provider and the Vault login, and closes the connections to the hypervisor."""
+        self.own_provider.close()
         if self.session is not None:
             self.session.close()
         if self._hypervisor is not None:
@@ -126,10 +130,20 @@ class LabRun(Run):
         return json.dumps(without(json.loads(content), gone)).encode() if content and gone else content
 
     def gone(self, stack: StackRun) -> frozenset[str]:
-        """As `Run.gone`: the firewall of guests that were deleted outside, or by a run that was cut off."""
+        """As `Run.gone`: what was on guests that were deleted outside, or by a run that was cut off."""
         from labctl.engine.recovery import gone_with_guests
 
-        return gone_with_guests(self, stack.state)
+        return gone_with_guests(self, stack)
+
+    def refreshes(self, stack: StackRun) -> bool:
+        """As `Run.refreshes`: what is on guest `docker` cannot be seen while that is off."""
+        return stack.layer not in OWN_LAYERS or self._docker_runs()
+
+    def _docker_runs(self) -> bool:
+        """Whether guest `docker` is on. Where that cannot be seen, whoever asks it will say why."""
+        vmid = self.lab.guest("docker").settings.vmid
+        guests = self.facts.guests if self.facts else self.hypervisor.resources()
+        return any(guest.vmid == vmid and guest.status == "running" for guest in guests)
 
     def mend(self, stack: StackRun) -> None:
         """As `Run.mend`."""

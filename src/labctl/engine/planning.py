@@ -150,7 +150,7 @@ def _plan_into(run: Run, stack: StackRun, file: Path, *, destroy: bool) -> dict[
     tool = terraform(run, stack)
     run.stack_stage(stack.name, "planning")
     with stack.timed("plan"), run.interrupts.telling(tool.cancel):
-        outcome = tool.plan(file, destroy=destroy)
+        outcome = tool.plan(file, destroy=destroy, refresh=run.refreshes(stack))
         return tool.show_plan(file) if outcome.changes else {}
 
 

@@ -36,7 +36,7 @@ def plan_propagated(run: Run, stack: StackRun, upstreams: Mapping[str, PlannedOu
         run.stack_stage(stack.name, "planning")
         tool = scratch_terraform(run, stack, folder)
         with run.interrupts.telling(tool.cancel):
-            outcome = tool.plan(folder / "plan.tfplan")
+            outcome = tool.plan(folder / "plan.tfplan", refresh=run.refreshes(stack))
             shown = tool.show_plan(folder / "plan.tfplan") if outcome.changes else {}
     summary = _without_placeholder(parse_plan(stack.name, shown))
     status = StackStatus.NO_CHANGES if summary.empty else StackStatus.CHANGES

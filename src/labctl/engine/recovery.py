@@ -32,7 +32,8 @@ from labctl.model.leftovers import (
     leftovers,
     unfinished,
 )
-from labctl.model.state import StackState, parse_state, without
+from labctl.model.ownprovider import OWN_LAYERS
+from labctl.model.state import parse_state, without
 
 if TYPE_CHECKING:
     from labctl.engine.labrun import LabRun
@@ -115,28 +116,36 @@ def take_over(run: LabRun, stack: StackRun) -> bool:
     return bool(found or kept)
 
 
-def gone_with_guests(run: LabRun, state: StackState) -> frozenset[str]:
-    """Addresses of what was set for guests that are no longer on the hypervisor, by whomever they were deleted.
+def gone_with_guests(run: LabRun, stack: StackRun) -> frozenset[str]:
+    """Addresses of what was set for guests, or ran on them, that are no longer on the hypervisor, by whomever they were deleted.
 
-    A plan would fail on them: the provider notices that a guest is gone, but not that its firewall went with it.
+    A plan would fail on them: the provider notices that a guest is gone, but not that its firewall went with it; and what was on
+    guest `docker` can be asked no more.
     """
-    if not state.on_guests:
+    on_guests = _on_guests(run, stack)
+    if not on_guests:
         return frozenset()
     seen = {guest.vmid for guest in (run.facts.guests if run.facts else run.hypervisor.resources())}
-    missing = {vmid for vmid in state.on_guests.values() if vmid not in seen and run.hypervisor.vmid_free(vmid)}
-    return frozenset(address for address, vmid in state.on_guests.items() if vmid in missing)
+    missing = {vmid for vmid in on_guests.values() if vmid not in seen and run.hypervisor.vmid_free(vmid)}
+    return frozenset(address for address, vmid in on_guests.items() if vmid in missing)
+
+
+def _on_guests(run: LabRun, stack: StackRun) -> Mapping[str, int]:
+    if stack.layer not in OWN_LAYERS:
+        return stack.state.on_guests
+    return dict.fromkeys(stack.state.addresses, run.lab.guest("docker").settings.vmid)
 
 
 def _forget_gone(run: LabRun, stack: StackRun) -> None:
-    gone = gone_with_guests(run, stack.state)
+    gone = gone_with_guests(run, stack)
     if not gone:
         return
+    on_guests = _on_guests(run, stack)
     tool = terraform(run, stack)
     _push(run, stack, tool, without(tool.state_pull(), gone))
-    for vmid in sorted({stack.state.on_guests[address] for address in gone}):
-        run.say(
-            f"guest {vmid} is no longer there; what was set for it on the hypervisor is forgotten", stack.name, kind="warning"
-        )
+    what = "ran on it" if stack.layer in OWN_LAYERS else "was set for it on the hypervisor"
+    for vmid in sorted({on_guests[address] for address in gone}):
+        run.say(f"guest {vmid} is no longer there; what {what} is forgotten", stack.name, kind="warning")
     stack.state = run.read_state(stack)
 
 

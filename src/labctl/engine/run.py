@@ -200,6 +200,10 @@ class Run(ABC):
     def gone(self, stack: StackRun) -> frozenset[str]:
         """Addresses in the stack's state that went with something that is no longer there, and that its provider cannot read."""
 
+    def refreshes(self, stack: StackRun) -> bool:  # noqa: ARG002 - elsewhere it depends on the stack
+        """Whether a plan can look at what the stack's resources are now."""
+        return True
+
     @abstractmethod
     def judge(self, stack: StackRun) -> None:
         """Holds a stack's plan against the rules.

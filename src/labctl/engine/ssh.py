@@ -54,8 +54,8 @@ def ssh_into(found: OpenLab, name: str, command: Sequence[str], named: Sequence[
         raise UserError("there is no ssh on PATH", hint="apt-get install openssh-client")
     with call_guest(found, name) as guest:
         address = guest.address()
-        _require_host_key(found, guest, address)
-    key = _private_key(found, named)
+        require_host_key(found, guest, address)
+    key = private_key(found, named)
     with _key_file(key) as file:
         return _run(ssh_command(program, file, found.paths.known_hosts, name, address, command))
 
@@ -88,7 +88,7 @@ def _quoted(path: Path) -> str:
     return '"' + str(path).replace("%", "%%") + '"'
 
 
-def _require_host_key(found: OpenLab, guest: CalledGuest, address: str) -> None:
+def require_host_key(found: OpenLab, guest: CalledGuest, address: str) -> None:
     """The key that the guest has now, where its agent answers; else the one that was taken down."""
     with suppress(LabError), private_files():
         learn_host_key(guest.hypervisor, found.paths, guest.spec, guest.output(address))
@@ -100,7 +100,7 @@ def _require_host_key(found: OpenLab, guest: CalledGuest, address: str) -> None:
         )
 
 
-def _private_key(found: OpenLab, named: Sequence[Path]) -> Secret:
+def private_key(found: OpenLab, named: Sequence[Path]) -> Secret:
     """From the Vault, which takes down who reads it; from the key file where the Vault cannot be asked."""
     outputs = local_state(found.paths, "foundation").outputs or {}
     try:

@@ -19,15 +19,14 @@ from labctl.model.labrules import check_rule_stacks
 from labctl.model.policy import check_allowed
 from labctl.model.stackcontext import StackContext
 
-LAYERS = ("foundation", "platform")
 VMID_CHECK, SPACE_CHECK = "vmid.", "space."
 
 
 def check_options(run: LabRun) -> None:
     """Refuses names that the lab does not have, before anything is touched."""
     for layer in run.options.layers:
-        if layer not in LAYERS:
-            raise UserError(f"there is no layer {layer!r}", hint=nearest(layer, LAYERS))
+        if layer not in run.lab.layers:
+            raise UserError(f"the lab has no layer {layer!r}", hint=nearest(layer, run.lab.layers))
     check_allowed(run.options.allow_destroy, [guest.name for guest in run.lab.guests()])
     identities(run.paths, run.options.identities)
 

@@ -20,11 +20,13 @@ from labctl.model.contracts import CONTRACTS
 from labctl.model.errors import LabError, UserError, nearest
 from labctl.model.guestfiles import CLOUD_INIT_STATUS
 from labctl.model.lab import Lab
+from labctl.model.ownprovider import OWN_LAYERS
 from labctl.model.state import StackState
 from labctl.synth import MANIFEST, Stack, read_manifest
 
 if TYPE_CHECKING:
     from labctl.adapters.proxmox import Proxmox
+    from labctl.model.compose import ComposeState
 
 AGENT_TIMEOUT_S = 10.0
 
@@ -58,7 +60,47 @@ def read_status(found: OpenLab, named: Sequence[Path] = ()) -> LabStatus:
         tainted = {"tainted": list(state.tainted)} if state.tainted else {}
         layer["stacks"].append({"name": stack.name, "status": "deployed", "outputs": outputs, **tainted})
         layer["guests"] += [guests(name, guest) for name, guest in outputs.get("guests", {}).items()]
+        if stack.layer in OWN_LAYERS:
+            layer.setdefault("services", []).extend(_compose_states(found, named, outputs, problems))
     return LabStatus(found.lab.name, found.lab.target.kind, tuple(layers.values()), tuple(problems))
+
+
+def _compose_states(
+    found: OpenLab, named: Sequence[Path], outputs: Mapping[str, Any], problems: list[str]
+) -> list[dict[str, Any]]:
+    """Each service with its address, and how its containers are: the worst of each."""
+    from labctl.engine.dockerguest import docker_engine
+
+    states: Mapping[str, ComposeState] = {}
+    try:
+        with docker_engine(found, named) as engine:
+            states = engine.projects()
+    except LabError as error:
+        problems.append(f"services: {error}. {error.hint}".strip())
+    return [
+        {"name": name, "address": endpoint.get("url") or endpoint["address"], **_worst(states.get(name))}
+        for name, endpoint in outputs.get("endpoints", {}).items()
+    ]
+
+
+def _worst(state: ComposeState | None) -> dict[str, str]:
+    if state is None or not state.services:
+        return {"state": "unknown" if state is None else "missing", "health": "unknown"}
+    lasting = [one for one in state.services.values() if one.state != "completed"] or list(state.services.values())
+    worst = next((one for one in lasting if one.state != "running" or one.health in ("unhealthy", "starting")), lasting[0])
+    return {"state": worst.state, "health": worst.health}
+
+
+def service_address(found: OpenLab, name: str, named: Sequence[Path] = ()) -> str:
+    """Where a service is: its URL, else `host:port`.
+
+    Raises:
+        UserError: The service is unknown, or not up.
+    """
+    endpoints_of = read_outputs(found, "services", "endpoints", named)
+    if name not in endpoints_of:
+        raise UserError(f"service {name!r} is not up", hint=nearest(name, endpoints_of))
+    return str(endpoints_of[name].get("url") or endpoints_of[name]["address"])
 
 
 def stack_states(found: OpenLab, named: Sequence[Path], problems: list[str]) -> list[tuple[Stack, StackState]]:

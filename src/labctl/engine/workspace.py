@@ -17,6 +17,7 @@ from labctl.adapters.terraform import (
     Engine,
     MirrorEntry,
     Terraform,
+    ensure_launcher,
     ensure_provider,
     find_engine,
     write_cli_config,
@@ -24,6 +25,7 @@ from labctl.adapters.terraform import (
 )
 from labctl.engine.paths import LabPaths, replace_file
 from labctl.engine.run import DEFAULT_WORKSPACE, Run, StackRun
+from labctl.model.ownprovider import OWN_LAYERS
 from labctl.model.secret import Secret
 
 if TYPE_CHECKING:
@@ -49,11 +51,13 @@ class Toolchain:
         engine: The Terraform engine.
         cli_config: Terraform's CLI configuration, which names the mirror; None leaves the user's in place.
         provider: The provider in the mirror; None where the stacks bring their own.
+        own_provider: labctl's own, likewise.
     """
 
     engine: Engine
     cli_config: Path | None = None
     provider: MirrorEntry | None = None
+    own_provider: MirrorEntry | None = None
 
 
 def find_toolchain(paths: LabPaths, say: Callable[[str], None]) -> Toolchain:
@@ -64,9 +68,10 @@ def find_toolchain(paths: LabPaths, say: Callable[[str], None]) -> Toolchain:
     """
     engine = find_engine(paths.home / "engine-version.json")
     provider = ensure_provider(paths.mirror, BPG_PROXMOX, host=engine.registry_host, progress=say)
+    own_provider = ensure_launcher(paths.mirror)
     cli_config = paths.home / "terraform.rc"
     write_cli_config(cli_config, paths.mirror)
-    return Toolchain(engine, cli_config, provider)
+    return Toolchain(engine, cli_config, provider, own_provider)
 
 
 def fill_mirror(paths: LabPaths, say: Callable[[str], None]) -> MirrorEntry:
@@ -84,16 +89,18 @@ def progress_kind(text: str) -> str:
 
 
 def lab_terraform(run: LabRun, stack: StackRun, folder: Path) -> Terraform:
-    """Terraform for one stack of a lab, with the provider of the mirror locked in the folder. Not initialised."""
-    assert run.toolchain.provider is not None
-    write_lock_file(folder, [run.toolchain.provider.lock_entry()])
+    """Terraform for one stack of a lab, with its provider of the mirror locked in the folder. Not initialised."""
+    own = stack.layer in OWN_LAYERS
+    provider = run.toolchain.own_provider if own else run.toolchain.provider
+    assert provider is not None
+    write_lock_file(folder, [provider.lock_entry()])
     return Terraform(
         run.toolchain.engine,
         folder,
         stack=stack.name,
         home=run.paths.home,
         cli_config=run.toolchain.cli_config,
-        env=terraform_environment(run.paths, run.target, run.session),
+        env=terraform_environment(run.paths, run.target, run.session) | (run.own_provider.environment(run) if own else {}),
         lock_timeout_s=LOCK_TIMEOUT_S,
     )
 

@@ -6,18 +6,23 @@ Pure: it says what is to be generated; `labctl.adapters.vault` generates it, and
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from labctl.model.compose import CONTENT_KEY
 from labctl.model.errors import UserError
 from labctl.model.lab import GuestSpec, Lab
+from labctl.model.services import ServiceSpec
 
 MOUNT = "lab"
 """Where the KV version 2 engine is mounted."""
 
 OPERATOR = "labctl"
 """The policy and AppRole of labctl itself, and its name among the readers of a secret."""
+
+PROVIDER = "provider"
+"""The policy and AppRole of labctl's Terraform provider, and its name among the readers of a secret."""
 
 STORE_ROOT = "store/root"
 GITLAB_ROOT = "gitlab/root"
@@ -29,6 +34,7 @@ MAX_VERSIONS = 10
 GUEST_SECRET_ID_TTL_S = 600
 GUEST_TOKEN_PERIOD_S = 24 * 3600
 OPERATOR_TOKEN_TTL_S = 4 * 3600
+PROVIDER_SECRET_ID_TTL_S = 60
 GUEST_WRAPPING_TTL_S = 300
 """How long a guest has to unwrap its secret-id."""
 MIN_WRAPPING_TTL_S = 30
@@ -68,7 +74,7 @@ class SecretSpec:
     Attributes:
         path: Its path in the KV mount.
         fields: How each of its fields is generated.
-        readers: Roles of the guests that may read it; `labctl` for what only the operator needs.
+        readers: Roles of the guests that may read it; `provider` for what services are given; `labctl` for the operator.
         description: What it is for.
         rotation: What to do after a new value was written.
     """
@@ -143,8 +149,52 @@ def catalogue(lab: Lab) -> tuple[SecretSpec, ...]:
     for bucket, path in bucket_secrets(lab).items():
         readers = ("store", *_BUCKET_READERS.get(bucket, (OPERATOR,)))
         specs.append(SecretSpec(path, s3, readers, f"access to bucket `{bucket}` alone", redeliver))
-    return tuple(sorted(specs, key=lambda spec: spec.path))
+    specs += _service_secrets(lab)
+    given = _given_to_services(lab.service_specs())
+    return tuple(sorted((_read_by_provider(spec) if spec.path in given else spec for spec in specs), key=lambda spec: spec.path))
 
+
+def _given_to_services(services: tuple[ServiceSpec, ...]) -> frozenset[str]:
+    """The paths that the Compose files of services take secrets from."""
+    return frozenset(source.partition("#")[0] for service in services for source in service.kind.secrets.values())
+
+
+def _read_by_provider(spec: SecretSpec) -> SecretSpec:
+    return spec if PROVIDER in spec.readers else replace(spec, readers=(*spec.readers, PROVIDER))
+
+
+def _service_secrets(lab: Lab) -> Iterator[SecretSpec]:
+    services = lab.service_specs()
+    if not services:
+        return
+    yield SecretSpec(
+        CONTENT_KEY,
+        {"key": SECRET_KEY},
+        (PROVIDER,),
+        "key of the hashes by which a changed secret is seen in Terraform's state",
+        "`labctl up` then counts every service that is given a secret as changed, once.",
+    )
+    for service in services:
+        fields, description, rotation = _SERVICE_SECRETS.get(service.name, ({}, "", ""))
+        if fields:
+            yield SecretSpec(f"services/{service.name}", fields, (PROVIDER, OPERATOR), description, rotation)
+
+
+_APPLIED = "`labctl up` gives it to the service and to those that use it, and starts them again."
+_SERVICE_SECRETS: Mapping[str, tuple[Mapping[str, Generator], str, str]] = {
+    "postgres": ({"password": PASSWORD}, "PostgreSQL's superuser", _APPLIED),
+    "mlflow": ({"password": PASSWORD}, "MLflow's role in PostgreSQL", _APPLIED),
+    "open_webui": (
+        {"password": PASSWORD, "session_key": SECRET_KEY},
+        "Open WebUI's first administrator, and the key that signs its sessions",
+        "A new key ends all sessions. A new password never counts: change it in Open WebUI too.",
+    ),
+    "portainer": (
+        {"password": PASSWORD},
+        "Portainer's administrator `admin`",
+        "A new one never counts: change it in Portainer too.",
+    ),
+}
 
 _BUCKET_READERS: Mapping[str, tuple[str, ...]] = {"terraform": (OPERATOR,), "gitlab": ("gitlab",), "mlflow": ("docker",)}
 
@@ -167,14 +217,19 @@ def bucket_secrets(lab: Lab) -> dict[str, str]:
 
 
 def policies(lab: Lab) -> dict[str, str]:
-    """The Vault policies by name: one a guest, and that of labctl. Each is JSON, which the server reads as HCL."""
+    """The Vault policies by name: one a guest, that of labctl, and that of its provider where the lab has services.
+
+    Each is JSON, which the server reads as HCL.
+    """
     specs = catalogue(lab)
     found = {guest_role(guest): _policy(_guest_paths(guest, specs)) for guest in lab.guests()}
+    if lab.service_specs():
+        found[PROVIDER] = _policy(_data_paths(spec for spec in specs if PROVIDER in spec.readers))
     return {**found, OPERATOR: _policy(_operator_paths())}
 
 
 def approles(lab: Lab) -> tuple[RoleSpec, ...]:
-    """The AppRoles: one a guest, with secret-ids for one login, and that of labctl."""
+    """The AppRoles: one a guest, with secret-ids for one login, that of labctl, and that of its provider where it is needed."""
     guests = [
         RoleSpec(
             guest_role(guest),
@@ -186,7 +241,20 @@ def approles(lab: Lab) -> tuple[RoleSpec, ...]:
         )
         for guest in lab.guests()
     ]
-    return (*guests, RoleSpec(OPERATOR, policies=(OPERATOR,), token_ttl_s=OPERATOR_TOKEN_TTL_S))
+    operator = RoleSpec(OPERATOR, policies=(OPERATOR,), token_ttl_s=OPERATOR_TOKEN_TTL_S)
+    return (*guests, operator, *_provider_role(lab))
+
+
+def _provider_role(lab: Lab) -> Iterator[RoleSpec]:
+    """The role of the provider: labctl logs in for it, once a run, and hands it the token."""
+    if lab.service_specs():
+        yield RoleSpec(
+            PROVIDER,
+            policies=(PROVIDER,),
+            secret_id_num_uses=1,
+            secret_id_ttl_s=PROVIDER_SECRET_ID_TTL_S,
+            token_ttl_s=OPERATOR_TOKEN_TTL_S,
+        )
 
 
 def guest_role(guest: GuestSpec) -> str:
@@ -207,9 +275,13 @@ def _guest_paths(guest: GuestSpec, specs: tuple[SecretSpec, ...]) -> dict[str, A
     # would fill the logs. The list has names only, and the catalogue is no secret.
     awaited = {spec.path.rpartition("/")[0] for spec in own if not spec.generated}
     return {
-        **{f"{MOUNT}/data/{spec.path}": {"capabilities": ["read"]} for spec in own},
+        **_data_paths(own),
         **{f"{MOUNT}/metadata/{folder}/": {"capabilities": ["list"]} for folder in awaited},
     }
+
+
+def _data_paths(specs: Iterable[SecretSpec]) -> dict[str, Any]:
+    return {f"{MOUNT}/data/{spec.path}": {"capabilities": ["read"]} for spec in specs}
 
 
 def _operator_paths() -> dict[str, Any]:
@@ -237,6 +309,7 @@ def _operator_paths() -> dict[str, Any]:
         "auth/token/revoke-accessor": {"capabilities": ["create", "update"]},
         "sys/policies/acl/guest-*": {"capabilities": ["create", "read", "update"]},
         f"sys/policies/acl/{OPERATOR}": {"capabilities": ["read", "update"]},
+        f"sys/policies/acl/{PROVIDER}": {"capabilities": ["create", "read", "update"]},
         "sys/auth": {"capabilities": ["read"]},
         "sys/mounts": {"capabilities": ["read"]},
         "sys/audit": {"capabilities": ["read", "sudo"]},

@@ -166,6 +166,6 @@ def telling_lines(log: str) -> list[str]:
 _CHATTER = re.compile(
     r"^Generating public/private |^Your (identification|public key) has been saved |^The key('s randomart image| fingerprint) is:"
     r"|^SHA256:\S+ \S+$|^\+-*\[[A-Z0-9 ]+\]-*\+$|^\|.{17}\|$|^Cloud-init v\. |log_util\.py\[WARNING\]"
-    r"|\[WARNING\]: Failed to run module "
+    r"|\[WARNING\]: Failed to run module |^ci-info: "
 )
-"""How cloud-init makes SSH keys, and how it says that it has ended."""
+"""How cloud-init makes SSH keys, its tables of keys and addresses, and how it says that it has ended."""

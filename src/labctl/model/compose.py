@@ -17,6 +17,9 @@ ONE_SHOT_LABEL = "labctl.one-shot"
 CONTENT_LABEL = "labctl.content"
 """Carries the keyed hash of what Compose's own hash of a service does not see: the contents of its secrets and configs."""
 
+CONTENT_KEY = "labctl/content"
+"""The secret with the key of those hashes, in field `key`."""
+
 State = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead", "completed", "missing"]
 """A container's state as the engine names it; `completed` is a one-shot that ended well, `missing` one that is not there."""
 

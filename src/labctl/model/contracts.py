@@ -58,7 +58,33 @@ class PlatformContract(Contract):
     guests: dict[str, GuestOutput]
 
 
-CONTRACTS: dict[str, type[Contract]] = {c.layer: c for c in (FoundationContract, PlatformContract)}
+class ServiceOutput(BaseModel):
+    """A service as its layer publishes it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    address: str = Field(pattern=r"^[^/:]+:\d+$")
+    """Where it is reached from outside of the Docker guest."""
+    url: str = Field(pattern=r"^([a-z]+://[^/]+)?$")
+    """The same as a URL; "" where it is spoken to by no URL."""
+    inside: str = Field(pattern=r"^[a-z0-9_]+:\d+$")
+    """Where containers on its network reach it."""
+    network: str
+    """Its Docker network, for other Compose projects to join."""
+
+
+class ServicesContract(Contract):
+    """What services publishes."""
+
+    layer: ClassVar[str] = "services"
+
+    endpoints: dict[str, ServiceOutput]
+    """By service, of those that are on."""
+    databases: dict[str, str]
+    """The PostgreSQL database of each service that has one."""
+
+
+CONTRACTS: dict[str, type[Contract]] = {c.layer: c for c in (FoundationContract, PlatformContract, ServicesContract)}
 
 
 def check_outputs(layer: str, outputs: Mapping[str, Any]) -> Contract:

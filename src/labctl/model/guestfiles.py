@@ -21,6 +21,12 @@ SSH_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 INSTANCE_ID = "/var/lib/cloud/data/instance-id"
 """cloud-init's name for this instance of the guest: a new one means that all of the first boot was done again."""
 
+SET_UP = "/var/lib/lab/set-up"
+"""Made by the last command of the first boot. cloud-init itself says `done` also of one that was cut off by a reboot."""
+
+USER_DATA = "/var/lib/cloud/instance/user-data.txt"
+"""The document that this instance of the guest was made from."""
+
 MACHINE_ID = "/etc/machine-id"
 """What systemd gave the installation when it first started."""
 

@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from labctl.model.guestfiles import DOCKER, GITLAB, PACKAGES_PORT, STORE, VAULT, GuestRole
 from labctl.model.labrules import LabRule
 from labctl.model.report import KEEP_RUNS, MOST_RUNS
+from labctl.model.services import Services, ServiceSpec, problems
 from labctl.model.settings import LIST, Name, Settings
 
 BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")]
@@ -306,6 +307,7 @@ class Lab(Settings):
     )
     foundation: Foundation = Foundation()
     platform: Platform = Platform()
+    services: Services = Services()
     runs: Runs = Runs()
     policy: Annotated[tuple[LabRule, ...], LIST] = Field((), description="the lab's own rules over plans, besides labctl's")
 
@@ -332,6 +334,8 @@ class Lab(Settings):
         if self.target.proxmox and not self.operators:
             raise ValueError("operators: list at least one age or SSH public key, else nobody could unseal the Vault")
         self._check_guests()
+        for problem in problems(self.services, buckets=self.foundation.store.buckets, gpu=self.platform.docker.gpu is not None):
+            raise ValueError(problem)
         return self
 
     def _check_guests(self) -> None:
@@ -381,11 +385,17 @@ class Lab(Settings):
         return self.target.proxmox.datastores if self.target.proxmox else Datastores()
 
     @property
+    def sandbox_server(self) -> str:
+        """`host:port` where guests of a sandbox that boot find the sandbox's own packages and images; "" elsewhere."""
+        sandbox = self.target.sandbox
+        return f"{sandbox.guest_network[1]}:{PACKAGES_PORT}" if sandbox and self.boots else ""
+
+    @property
     def package_repository(self) -> str:
         """Where GitLab and its runner come from. Guests of a sandbox that boot take its stand-ins, unless lab.yaml says else."""
-        gitlab, sandbox = self.platform.gitlab, self.target.sandbox
-        if sandbox and self.boots and "package_repository" not in gitlab.model_fields_set:
-            return f"http://{sandbox.guest_network[1]}:{PACKAGES_PORT}"
+        gitlab = self.platform.gitlab
+        if self.sandbox_server and "package_repository" not in gitlab.model_fields_set:
+            return f"http://{self.sandbox_server}"
         return gitlab.package_repository.rstrip("/")
 
     @property
@@ -431,3 +441,27 @@ class Lab(Settings):
             KeyError: No guest has this name.
         """
         return {g.name: g for g in self.guests()}[name]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that this lab has. Appliances can run no service."""
+        return ("foundation", "platform", "services") if self.service_specs() else ("foundation", "platform")
+
+    def service_image(self, name: str) -> str:
+        """The image of a service that is on: that of lab.yaml, else the sandbox's where it serves its guests, else upstream's.
+
+        Raises:
+            KeyError: No service that is on has this name.
+        """
+        service = self.services.on()[name]
+        if service.image:
+            return service.image
+        own = f"{self.sandbox_server}/lab/{name}:{service.kind.version}"
+        return own if self.sandbox_server else service.kind.upstream
+
+    def service_specs(self) -> tuple[ServiceSpec, ...]:
+        """The services of layer 3, each after those that it needs; none where no guest could run them."""
+        if not self.boots:
+            return ()
+        on = self.services.on()
+        return tuple(ServiceSpec(name, service, service.kind.needs, self.service_image(name)) for name, service in on.items())

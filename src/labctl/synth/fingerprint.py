@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from labctl.model.stackcontext import StackContext
 
 _TOP_LEVEL = ("stacks", "layers")
-_ROOMS = ("model", "cloudinit", "synth")
+_ROOMS = ("model", "cloudinit", "services", "synth")
 _DISTRIBUTIONS = ("cdktf", "cdktn", "constructs", "jsii")
 
 

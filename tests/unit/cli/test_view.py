@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,6 +37,23 @@ def test_the_report_is_the_last_line_whatever_comes_after_it(capsys: pytest.Capt
     stream(Event("note", "late"))
     stream.close()
     assert [json.loads(line)["type"] for line in capsys.readouterr().out.splitlines()] == ["note", "report"]
+
+
+@pytest.mark.parametrize("view", [JsonLines(), plain_lines])
+def test_a_line_and_its_end_are_one_piece(view: Callable[[Event], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unbuffered stdout hands on each piece by itself, and several threads tell events."""
+    pieces: list[str] = []
+
+    class Unbuffered(io.StringIO):
+        def write(self, text: str) -> int:
+            if text:
+                pieces.append(text)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stdout", Unbuffered())
+    view(Event("note", "made the lab's keys"))
+    assert len(pieces) == 1
+    assert pieces[0].endswith("\n")
 
 
 def test_plain_lines_leave_out_what_only_a_live_view_needs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,7 @@ def test_permissions_are_quoted_and_text_is_a_block() -> None:
 
 
 def test_a_text_that_reads_back_differently_is_never_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    emit = document._emit
-    monkeypatch.setattr(document, "_emit", lambda tree: emit(tree).replace("0600", "0644"))
+    emit = document.yaml_text
+    monkeypatch.setattr(document, "yaml_text", lambda tree: emit(tree).replace("0600", "0644"))
     with pytest.raises(LabError, match="does not read back"):
         render(Part(files=(GuestFile("/f", "x", mode="0600"),)))

@@ -13,7 +13,7 @@ import yaml
 
 from labctl.cloudinit import GITLAB_SECRETS_FILE, RUNNER_TOKEN_FILE, TOKEN, UserDataRequest, user_data
 from labctl.model.errors import LabError, UserError
-from labctl.model.guestfiles import CA_FILE, ROLES, VAULT_RESET_UNIT, GuestRole
+from labctl.model.guestfiles import CA_FILE, ROLES, SET_UP, VAULT_RESET_UNIT, GuestRole
 from labctl.model.lab import Lab
 from labctl.model.labfile import parse_lab
 
@@ -70,7 +70,9 @@ def test_every_document(name: str, documents: dict[str, str], requests: dict[str
     assert document["ssh_pwauth"] is False
     assert document["ssh_genkeytypes"] == ["ed25519"]
     assert document["runcmd"][0] == "set -e"
-    assert document["runcmd"][2] == ["systemctl", "start", "qemu-guest-agent.service"]
+    assert document["runcmd"][1] == ["rm", "-f", SET_UP]
+    assert document["runcmd"][3] == ["systemctl", "start", "qemu-guest-agent.service"]
+    assert document["runcmd"][-1] == ["install", "-D", "-m", "0644", "/dev/null", SET_UP]
     assert document["packages"][0] == "qemu-guest-agent"
     assert files(text)[CA_FILE] == requests[name].authority_pem
     assert files(text)["/etc/tmpfiles.d/lab.conf"] == "d /run/lab 0700 root root -\n"

@@ -11,8 +11,9 @@ import pytest
 
 from labctl.adapters.proxmox import AgentUnavailable, ExecResult, FileMissing, ProxmoxFailed, StillRunning, Unreachable
 from labctl.engine.interrupt import Interrupted
-from labctl.engine.steps.cloudinit import FirstBoot
+from labctl.engine.steps.cloudinit import BEGIN_AGAIN, FirstBoot
 from labctl.model.errors import AdapterError, LabError
+from labctl.model.guestfiles import SET_UP, USER_DATA
 
 DONE = ExecResult(0, json.dumps({"status": "done", "extended_status": "done", "errors": [], "recoverable_errors": {}}), "")
 RUNNING = ExecResult(0, json.dumps({"status": "running", "stage": "modules-final"}), "")
@@ -48,16 +49,25 @@ class Agent:
     answers: Sequence[ExecResult | LabError]
     log: str = "Setting up gitlab-ce\n"
     status_file: bytes | None = None
+    cut_off: int = 0
+    user_data: str = f"#cloud-config\nruncmd:\n  - touch {SET_UP}\n"
     asked: int = 0
     commands: list[list[str]] = field(default_factory=list)
 
-    def file_read(self, _vmid: int, _path: str, *, missing_ok: bool = False) -> bytes | None:
-        return self.status_file
+    def file_read(self, _vmid: int, path: str, *, missing_ok: bool = False) -> bytes | None:
+        if path == USER_DATA:
+            return self.user_data.encode()
+        if path != SET_UP:
+            return self.status_file
+        return None if self.cut_off else b""
 
     def exec(self, _vmid: int, argv: Sequence[str], timeout_s: float = 60.0) -> ExecResult:
         self.commands.append(list(argv))
         if argv[0] == "tail":
             return ExecResult(0, self.log, "")
+        if argv[:2] == ["sh", "-c"]:
+            self.cut_off -= 1
+            raise AWAY
         answer = self.answers[min(self.asked, len(self.answers) - 1)]
         self.asked += 1
         if isinstance(answer, LabError):
@@ -104,6 +114,22 @@ def test_a_reboot_and_an_agent_that_hangs_are_waited_for(trouble: LabError) -> N
     found = watched(Agent([RUNNING, trouble, trouble, NOT_YET, RUNNING, DONE]))
     assert found.boot.wait() == 10.0
     assert f"guest gitlab: its agent does not answer ({trouble.message}), 2 s" in found.told
+
+
+def test_a_guest_that_rebooted_in_the_middle_begins_again_once() -> None:
+    agent = Agent([RUNNING, AWAY, DONE, DONE, AWAY, RUNNING, DONE], cut_off=1)
+    found = watched(agent)
+    assert found.boot.wait() > 0
+    assert found.warned == ["guest gitlab rebooted in the middle of its first boot, which begins again"]
+    assert [command for command in agent.commands if command[0] == "sh"] == [["sh", "-c", BEGIN_AGAIN]]
+    with pytest.raises(AdapterError, match="rebooted again in the middle of its first boot"):
+        watched(Agent([DONE], cut_off=9)).boot.wait()
+
+
+def test_a_guest_from_before_there_was_a_mark_is_left_alone() -> None:
+    agent = Agent([DONE], cut_off=1, user_data="#cloud-config\n")
+    assert watched(agent).boot.wait() == 0.0
+    assert BEGIN_AGAIN not in [word for command in agent.commands for word in command]
 
 
 def test_a_failure_names_the_module_its_last_lines_and_the_way_in() -> None:

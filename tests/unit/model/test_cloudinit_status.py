@@ -120,6 +120,7 @@ def test_the_quick_look_takes_only_a_clean_end() -> None:
 def test_lines_are_as_a_terminal_would_show_them() -> None:
     assert telling_lines("Get:1 x\n 10%\r 99%\rUnpacking gitlab-ce\r\n\n  \n") == ["Get:1 x", "10%", "99%", "Unpacking gitlab-ce"]
     assert telling_lines("\x1b[1;32mok\x1b[0m\x07") == ["ok"]
+    assert telling_lines("ci-info: |  eth0  | True |\ncat: /no/such/file\n") == ["cat: /no/such/file"]
     assert telling_lines("") == []
 
 

@@ -9,7 +9,7 @@ from labctl.cloudinit import UserDataRequest
 from labctl.model.lab import Lab
 
 
-@pytest.mark.parametrize("variant", ["sandbox", "gpu", "dhcp"])
+@pytest.mark.parametrize("variant", ["sandbox", "gpu", "dhcp", "services"])
 def test_synthesised_json(
     variant: str,
     lab: Callable[..., Lab],

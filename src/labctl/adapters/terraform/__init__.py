@@ -23,6 +23,13 @@ from labctl.adapters.terraform.events import (
 from labctl.adapters.terraform.lockfile import LOCK_NAME, LockEntry, package_hash, write_cli_config, write_lock_file
 from labctl.adapters.terraform.mirror import MirrorEntry, ensure_provider, find_provider, this_platform
 from labctl.adapters.terraform.orphans import end_orphans
+from labctl.adapters.terraform.own_provider import (
+    PROGRAM_VARIABLE,
+    REATTACH_VARIABLE,
+    RunningProvider,
+    ensure_launcher,
+    own_program,
+)
 from labctl.adapters.terraform.provider_spec import BPG_PROXMOX, ProviderSpec
 from labctl.adapters.terraform.records import RECORD_NAME, ChildRecord, dead_children, forget_dead, running_child
 from labctl.adapters.terraform.remedies import Remedy, explain
@@ -35,6 +42,8 @@ __all__ = [
     "BPG_PROXMOX",
     "KINDS",
     "LOCK_NAME",
+    "PROGRAM_VARIABLE",
+    "REATTACH_VARIABLE",
     "RECORD_NAME",
     "ChangeSummary",
     "ChildRecord",
@@ -59,12 +68,14 @@ __all__ = [
     "Remedy",
     "ResourceDrift",
     "ResourceProgress",
+    "RunningProvider",
     "Terraform",
     "TerraformCancelled",
     "TerraformError",
     "Version",
     "dead_children",
     "end_orphans",
+    "ensure_launcher",
     "ensure_provider",
     "explain",
     "file_lock",
@@ -73,6 +84,7 @@ __all__ = [
     "forget_dead",
     "is_transient",
     "lock_from_json",
+    "own_program",
     "package_hash",
     "passing_faults",
     "running_child",

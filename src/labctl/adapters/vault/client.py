@@ -114,6 +114,11 @@ class Vault:
             url=address, token=token.reveal() if token else "", session=session, timeout=timeout_s, allow_redirects=False
         )
 
+    @property
+    def token(self) -> Secret:
+        """The token that it acts with; empty without one."""
+        return Secret(self.client.token or "")
+
     def with_token(self, token: Secret) -> Vault:
         """The same Vault, acting as somebody else."""
         return type(self)(self.address, self._ca_file, token, self._timeout_s)

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from labctl.adapters.proxmox import AgentUnavailable, FileMissing, GuestMissing, Proxmox, ProxmoxFailed, StillRunning, Unreachable
 from labctl.model.cloudinit import STATUS_COMMAND, Boot, BootStatus, ended_well, judge, telling_lines
 from labctl.model.errors import AdapterError, LabError
-from labctl.model.guestfiles import CLOUD_INIT_LOG, CLOUD_INIT_STATUS
+from labctl.model.guestfiles import CLOUD_INIT_LOG, CLOUD_INIT_STATUS, SET_UP, USER_DATA
 
 POLL_S = 2.0
+SWITCH_OFF_S = 60.0
+"""How long a guest that was told to reboot may still answer as before."""
 CALL_TIMEOUT_S = 20.0
+BEGIN_AGAIN = "cloud-init clean --logs && systemctl --no-block reboot"
 _READ_LINES, _SHOWN_LINES = 80, 15
 
 Tell = Callable[[str], None]
@@ -44,6 +47,7 @@ class FirstBoot:
     clock: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
     _problem: str = field(default="", init=False)
+    _again_at: float | None = field(default=None, init=False)
 
     def wait(self) -> float:
         """Waits for its end; returns how long that took, 0 where there was nothing to wait for.
@@ -55,7 +59,7 @@ class FirstBoot:
         if self.has_ended_well():
             return 0.0
         began = self.clock()
-        while not (status := self.ask()).boot.ended:
+        while not (status := self.ask()).boot.ended or not self._is_whole(status):
             waited = self.clock() - began
             if waited >= self.limit_s:
                 raise self._too_long(status)
@@ -65,12 +69,43 @@ class FirstBoot:
         return self.clock() - began
 
     def has_ended_well(self) -> bool:
-        """The quick look: one file, no process in the guest."""
+        """The quick look: two files, no process in the guest."""
         try:
-            return ended_well(self.hypervisor.file_read(self.vmid, CLOUD_INIT_STATUS, missing_ok=True))
+            ended = ended_well(self.hypervisor.file_read(self.vmid, CLOUD_INIT_STATUS, missing_ok=True))
+            return ended and self.hypervisor.file_read(self.vmid, SET_UP, missing_ok=True) is not None
         except (ProxmoxFailed, Unreachable) as error:
             self._passing(error)
             return False
+
+    def _is_whole(self, status: BootStatus) -> bool:
+        """Whether its commands came to their end. A guest that rebooted in the middle is told to begin again, once.
+
+        What they do can be done again: keys and data that are there are kept.
+
+        Raises:
+            AdapterError: It was cut off again.
+        """
+        if status.boot not in (Boot.DONE, Boot.DEGRADED):
+            return True
+        try:
+            if self.hypervisor.file_read(self.vmid, SET_UP, missing_ok=True) is not None:
+                return True
+            if SET_UP.encode() not in (self.hypervisor.file_read(self.vmid, USER_DATA, missing_ok=True) or b""):
+                return True  # its document is from before there was such a file
+            if self._again_at is not None and self.clock() - self._again_at < SWITCH_OFF_S:
+                return False  # on its way down
+            if self._again_at is not None:
+                raise AdapterError(
+                    "rebooted again in the middle of its first boot",
+                    where=f"guest {self.name}",
+                    hint="\n".join(self._remedy()),
+                )
+            self.warn(f"guest {self.name} rebooted in the middle of its first boot, which begins again")
+            self._again_at = self.clock()
+            self.hypervisor.exec(self.vmid, ["sh", "-c", BEGIN_AGAIN], timeout_s=CALL_TIMEOUT_S)
+        except (ProxmoxFailed, StillRunning, Unreachable) as error:
+            self._passing(error)
+        return False
 
     def require_no_failure(self) -> None:
         """For waits for something that cloud-init is to bring about.

@@ -26,4 +26,18 @@ def platform_steps(run: LabRun, contract: PlatformContract) -> list[str]:
         if spec.role.identity and hand_identity(run, LAYER, name, output):
             changes.append(f"guest {name} logged in to the Vault with a new identity")
         run.interrupts.check()
-    return changes + (gitlab_steps(run, contract) if run.lab.boots else [])
+    changes += gitlab_steps(run, contract) if run.lab.boots else []
+    return changes + _service_images(run)
+
+
+def _service_images(run: LabRun) -> list[str]:
+    """On the sandbox: builds the images of services that its own registry is to serve. The services' layer comes next."""
+    server = run.lab.sandbox_server
+    own = [spec.name for spec in run.lab.service_specs() if server and spec.image.startswith(f"{server}/")]
+    if not own:
+        return []
+    from labctl.sandbox.images.build import ensure_images
+
+    with run.interrupts.raising():
+        made = ensure_images(own, lambda text: run.say(text, LAYER, kind="progress"))
+    return [f"image of {name} built" for name, ready in made.items() if ready.built]

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import docker
 import docker.errors
@@ -24,6 +26,8 @@ from labctl.sandbox.guests.socketpath import engine_socket
 HOME_LABEL, VMID_LABEL = "labctl.home", "labctl.vmid"
 CALL_TIMEOUT_S = 60
 IMPORT_TIMEOUT_S = 600
+BUILD_TIMEOUT_S = 600
+BUILD_LAST_LINES = 15
 ENDPOINT_MAC_VERSION = (1, 44)
 """From this version of the API on, a MAC address belongs to the connection with a network; before, to the container."""
 
@@ -34,6 +38,7 @@ NO_HIDDEN_PATHS: Mapping[str, list[str]] = {"MaskedPaths": [], "ReadonlyPaths": 
 TMPFS = {"/run": "exec,mode=755", "/run/lock": "", "/tmp": "exec,mode=1777"}  # noqa: S108  (inside the guest)
 CONSOLE_LOG = {"max-size": "4m", "max-file": "1"}
 PIDS_LIMIT = 8192
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class EngineError(AdapterError):
@@ -175,6 +180,41 @@ class Engine:
         """Remove an image, unless a container uses it."""
         with contextlib.suppress(EngineError), self._asked(f"image {name}") as api:
             api.remove_image(name)
+
+    def build_image(self, context: IO[bytes], name: str, arguments: Mapping[str, str], say: Callable[[str], None]) -> None:
+        """Build an image from a context, an archive with a Dockerfile. What a step says is told; a step that fails leaves no container.
+
+        Raises:
+            EngineError: A step fails. Its words are the end of what the build said.
+        """
+        said: deque[str] = deque(maxlen=BUILD_LAST_LINES)
+        with (
+            self._asked(f"build of {name}"),
+            contextlib.closing(docker.APIClient(f"unix://{self.socket}", version="auto", timeout=BUILD_TIMEOUT_S)) as api,
+        ):
+            events = api.build(
+                fileobj=context, custom_context=True, tag=name, buildargs=dict(arguments), rm=True, forcerm=True, decode=True
+            )
+            left = ""
+            for event in events:
+                *lines, left = (left + _COLOUR.sub("", str(event.get("stream", "")))).split("\n")
+                for line in filter(str.strip, lines):
+                    said.append(line.rstrip())
+                    say(line.rstrip())
+                if "error" in event:
+                    end = "\n".join((*said, str(event["error"])))
+                    raise EngineError(f"Docker: build of {name} failed:\n{end}", where=self.socket)
+
+    @contextlib.contextmanager
+    def saved_image(self, name: str) -> Iterator[IO[bytes]]:
+        """An image as an archive (`docker save`), to be read once."""
+        with (
+            self._asked(f"save of {name}"),
+            contextlib.closing(docker.APIClient(f"unix://{self.socket}", version="auto", timeout=BUILD_TIMEOUT_S)) as api,
+            contextlib.closing(api._get(api._url("/images/{0}/get", name), stream=True)) as answer,  # noqa: SLF001  (get_image cuts it up)
+        ):
+            api._raise_for_status(answer)  # noqa: SLF001
+            yield answer.raw
 
     # ------------------------------------------------------------ networks and volumes
 

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from labctl.model.cloudinit import STAGES
-from labctl.model.guestfiles import CA_FILE, CLOUD_INIT_LOG, CLOUD_INIT_STATUS, INSTANCE_ID, MACHINE_ID, GuestRole
+from labctl.model.guestfiles import CA_FILE, CLOUD_INIT_LOG, CLOUD_INIT_STATUS, INSTANCE_ID, MACHINE_ID, SET_UP, GuestRole
 from labctl.sandbox.guests.files import GuestFiles
 from labctl.sandbox.guests.runtime import GuestSpec
 
@@ -52,7 +52,7 @@ def _leave_cloud_inits_traces(spec: GuestSpec, files: GuestFiles) -> None:
     """What cloud-init would have left: that it is done, the instance's name, and those files that appliances have a use for."""
     stage = {"start": 0.5, "finished": 1.0, "errors": [], "recoverable_errors": {}}
     status = {"v1": {"datasource": "DataSourceNoCloud [seed=/dev/sr0]", "stage": None} | dict.fromkeys(STAGES, stage)}
-    made = {CLOUD_INIT_STATUS: json.dumps(status), INSTANCE_ID: f"{spec.instance_id}\n", CLOUD_INIT_LOG: ""}
+    made = {CLOUD_INIT_STATUS: json.dumps(status), INSTANCE_ID: f"{spec.instance_id}\n", CLOUD_INIT_LOG: "", SET_UP: ""}
     for path, text in {**made, **_own_files(spec.user_data)}.items():
         files.make_folder(str(PurePosixPath(path).parent), parents=True)
         files.write(path, text.encode(), 0o644)

@@ -15,7 +15,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from labctl.model.errors import AdapterError, UserError
@@ -50,7 +50,7 @@ def ensure_image(engine: Engine, say: Say) -> str:
         return name
     if problem := cannot_build():
         raise UserError(problem, where="the guests' base image", hint=f"Install it: `{INSTALL}`")
-    with _alone(say):
+    with alone("image", "the guests' base image", say):
         # Another may have built it meanwhile.
         if not engine.has_image(name):
             _build(engine, name, say)
@@ -59,10 +59,10 @@ def ensure_image(engine: Engine, say: Say) -> str:
 
 def _build(engine: Engine, name: str, say: Say) -> None:
     say(f"building the guests' base image {name} from Debian {SUITE}: once, about a minute")
-    with tempfile.TemporaryDirectory(prefix="labctl-image-", dir=_cache()) as folder:
+    with tempfile.TemporaryDirectory(prefix="labctl-image-", dir=cache_folder()) as folder:
         overlay, root = Path(folder) / "overlay.tar", Path(folder) / "root.tar"
-        _write_overlay(overlay)
-        _mmdebstrap(overlay, root, say)
+        write_overlay(overlay, image_files(), CUSTOMIZE.read_bytes())
+        mmdebstrap("the guests' base image", PACKAGES, overlay, root, say)
         say(f"importing {root.stat().st_size // 2**20} MiB into the Docker engine")
         engine.import_image(root, name, CHANGES)
     for old in engine.images(IMAGE):
@@ -72,17 +72,23 @@ def _build(engine: Engine, name: str, say: Say) -> None:
     say(f"the guests' base image {name} is built")
 
 
-def _write_overlay(path: Path) -> None:
+def write_overlay(path: Path, files: Mapping[str, tuple[bytes, int]], customize: bytes) -> None:
+    """An archive of what is laid over Debian's files, with the script that runs inside at the end."""
     with tarfile.open(path, "w") as archive:
-        for name, (content, mode) in {**image_files(), "customize": (CUSTOMIZE.read_bytes(), 0o755)}.items():
+        for name, (content, mode) in {**files, "customize": (customize, 0o755)}.items():
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), mode
             archive.addfile(entry, io.BytesIO(content))
 
 
-def _mmdebstrap(overlay: Path, target: Path, say: Say) -> None:
+def mmdebstrap(what: str, packages: Sequence[str], overlay: Path, target: Path, say: Say) -> None:
+    """Debian's minimal system with these packages and what `write_overlay` wrote, as an archive of its root.
+
+    Raises:
+        AdapterError: mmdebstrap says no.
+    """
     command = [
-        *("mmdebstrap", *OPTIONS, f"--include={','.join(PACKAGES)}"),
+        *("mmdebstrap", *OPTIONS, f"--include={','.join(packages)}"),
         f"--customize-hook=tar-in {shlex.quote(str(overlay))} /",
         '--customize-hook=chroot "$1" sh /customize',
         '--customize-hook=rm "$1/customize"',
@@ -103,24 +109,24 @@ def _mmdebstrap(overlay: Path, target: Path, say: Say) -> None:
             raise
     if process.returncode != 0:
         raise AdapterError(
-            f"the guests' base image cannot be built: mmdebstrap ended with {process.returncode}",
+            f"{what} cannot be built: mmdebstrap ended with {process.returncode}",
             hint="Does this machine reach deb.debian.org? The end of what mmdebstrap said:\n" + "\n".join(last),
         )
 
 
 @contextlib.contextmanager
-def _alone(say: Say) -> Iterator[None]:
+def alone(lock_name: str, what: str, say: Say) -> Iterator[None]:
     """One build at a time."""
-    with (_cache() / "image.lock").open("a") as lock:
+    with (cache_folder() / f"{lock_name}.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            say("waiting for another labctl that builds the guests' base image")
+            say(f"waiting for another labctl that builds {what}")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
     """A private folder on a disk: the image is too large for a tmpfs."""
     folder = Path("/var/tmp") / f"labctl-{os.getuid()}"  # noqa: S108  (made private, and checked to be)
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -42,10 +42,15 @@ def image_files() -> dict[str, tuple[bytes, int]]:
         for path in sorted(ROOTFS.rglob("*"))
         if path.is_file()
     }
-    for path in sorted(HOST_AUTHORITIES.glob("*.crt")):
-        # Behind a proxy that opens TLS, pip and curl in a guest need what this machine trusts.
-        files[f"usr/local/share/ca-certificates/host-{path.name}"] = (path.read_bytes(), 0o644)
-    return files
+    return files | authority_files()
+
+
+def authority_files() -> dict[str, tuple[bytes, int]]:
+    """This machine's extra authorities: behind a proxy that opens TLS, pip and curl need what this machine trusts."""
+    return {
+        f"usr/local/share/ca-certificates/host-{path.name}": (path.read_bytes(), 0o644)
+        for path in sorted(HOST_AUTHORITIES.glob("*.crt"))
+    }
 
 
 def image_name() -> str:

@@ -1,0 +1,106 @@
+"""Marks each service of a Compose file with a keyed hash of what Compose's own hash does not see. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Iterator, Mapping
+from io import StringIO
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from labctl.adapters.compose.errors import ComposeInvalid
+from labctl.model.compose import CONTENT_LABEL, ComposeProject
+
+REDEPLOY_LABEL = "labctl.redeploy"
+_VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)|([A-Za-z_][A-Za-z0-9_]*))")
+
+
+def marked(project: ComposeProject) -> str:
+    """The Compose file with the labels.
+
+    Raises:
+        ComposeInvalid: It is no YAML, or not of the shape of a Compose file; names the line.
+    """
+    document = _parse(project)
+    services = document.get("services")
+    if not isinstance(services, dict) or not services:
+        raise ComposeInvalid("has no services", where=f"project {project.name}")
+    for name, service in services.items():
+        if not isinstance(service, dict):
+            raise ComposeInvalid(f"services.{name} is not a mapping", where=f"project {project.name}")
+        labels = _labels(service.get("labels"))
+        if content := _content(service, document, project):
+            labels[CONTENT_LABEL] = content
+        if project.redeploy:
+            labels[REDEPLOY_LABEL] = project.redeploy
+        if labels:
+            service["labels"] = labels
+    out = StringIO()
+    _yaml().dump(document, out)
+    return out.getvalue()
+
+
+def variables(text: str) -> frozenset[str]:
+    """The variables that a text takes from its environment."""
+    return frozenset(braced or plain for braced, plain in _VARIABLE.findall(text) if braced or plain)
+
+
+def content_hash(project: ComposeProject) -> str:
+    """One hash over all secrets of a project, "" without any. It changes when one of them is rotated."""
+    return _keyed(project, {name: value.reveal() for name, value in project.secrets.items()}) if project.secrets else ""
+
+
+def _content(service: Mapping[str, Any], document: Mapping[str, Any], project: ComposeProject) -> str:
+    """The hash of all that a service refers to, "" where that is nothing."""
+    parts: dict[str, Any] = {}
+    for kind in ("secrets", "configs"):
+        known = document.get(kind) or {}
+        for name in _references(service.get(kind)):
+            parts[f"{kind}.{name}"] = known.get(name)
+    used = variables(json.dumps(service, default=str)) | variables(json.dumps(parts, default=str))
+    # A secret of kind `environment` names its variable without a dollar sign.
+    used |= {str(part["environment"]) for part in parts.values() if isinstance(part, dict) and "environment" in part}
+    values = {name: project.secrets[name].reveal() for name in sorted(used) if name in project.secrets}
+    return _keyed(project, {"parts": parts, "values": values}) if parts or values else ""
+
+
+def _keyed(project: ComposeProject, value: Any) -> str:
+    key = project.content_key.reveal().encode() if project.content_key else b""
+    return hmac.new(key, json.dumps(value, sort_keys=True, default=str).encode(), hashlib.sha256).hexdigest()
+
+
+def _references(entries: Any) -> Iterator[str]:
+    for entry in entries or ():
+        yield str(entry.get("source") if isinstance(entry, dict) else entry)
+
+
+def _labels(value: Any) -> dict[str, str]:
+    """Labels in both ways in which Compose allows them."""
+    if isinstance(value, list):
+        pairs = (str(entry).partition("=") for entry in value)
+        return {name: text for name, _, text in pairs}
+    return {str(name): "" if text is None else str(text) for name, text in (value or {}).items()}
+
+
+def _parse(project: ComposeProject) -> dict[str, Any]:
+    where = f"project {project.name}"
+    try:
+        document = _yaml().load(project.text)
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ComposeInvalid(f"its Compose file is not YAML: {error.problem}{line}", where=where) from error
+    if not isinstance(document, dict):
+        raise ComposeInvalid("its Compose file is not a mapping", where=where)
+    return document
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.width = 4096
+    return yaml

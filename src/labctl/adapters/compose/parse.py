@@ -1,0 +1,181 @@
+"""What the engine answers, as values. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from labctl.model.compose import CONTENT_LABEL, ONE_SHOT_LABEL, ComposeService, ComposeState, Health, State
+
+_PREFIX = "com.docker.compose"
+_WORST: tuple[State, ...] = (
+    "dead", "restarting", "exited", "removing", "paused", "created", "running", "completed",
+)  # fmt: skip
+_SICKEST: tuple[Health, ...] = ("unhealthy", "starting", "healthy", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container of a project.
+
+    Attributes:
+        id: Its id.
+        project: Its project.
+        service: Its service.
+        image: The reference that it was made from.
+        image_id: The image that it runs.
+        state: Its state; `completed` for a one-shot that ended well.
+        health: Its health.
+        config_hash: Compose's hash of the configuration that it was made with.
+        content_hash: labctl's, of what Compose's does not see.
+        started: When it was started last, as the engine writes it.
+        restarts: How often the engine restarted it.
+        networks: The networks that it is on.
+    """
+
+    id: str
+    project: str
+    service: str
+    image: str
+    image_id: str
+    state: State
+    health: Health
+    config_hash: str
+    content_hash: str
+    started: str
+    restarts: int
+    networks: tuple[str, ...]
+
+
+def containers(text: str) -> tuple[Container, ...]:
+    """The containers of a `docker inspect`, without those of `docker compose run`."""
+    return tuple(one for one in map(_container, _lines(text)) if one is not None)
+
+
+def _container(entry: Mapping[str, Any]) -> Container | None:
+    labels = entry["labels"] or {}
+    if labels.get(f"{_PREFIX}.oneoff", "False") == "True" or f"{_PREFIX}.service" not in labels:
+        return None
+    state = entry["state"]["Status"]
+    if state == "exited" and entry["state"]["ExitCode"] == 0 and labels.get(ONE_SHOT_LABEL) == "true":
+        state = "completed"
+    return Container(
+        id=entry["id"],
+        project=labels[f"{_PREFIX}.project"],
+        service=labels[f"{_PREFIX}.service"],
+        image=entry["image"],
+        image_id=entry["image_id"],
+        state=state,
+        health=(entry["state"].get("Health") or {}).get("Status") or "none",
+        config_hash=labels.get(f"{_PREFIX}.config-hash", ""),
+        content_hash=labels.get(CONTENT_LABEL, ""),
+        started=entry["state"]["StartedAt"],
+        restarts=int(entry["restarts"]),
+        networks=tuple(sorted(entry["networks"] or {})),
+    )
+
+
+def found_states(parts: Mapping[str, str]) -> dict[str, ComposeState]:
+    """What there is, by project."""
+    digests = {one["id"]: _digest(one) for one in _lines(parts.get("images", ""))}
+    grouped: dict[str, dict[str, list[Container]]] = {}
+    for one in containers(parts.get("containers", "")):
+        grouped.setdefault(one.project, {}).setdefault(one.service, []).append(one)
+    networks, volumes = _names(parts.get("networks", "")), _names(parts.get("volumes", ""))
+    return {
+        project: ComposeState(
+            {name: _service(same, digests) for name, same in sorted(grouped.get(project, {}).items())},
+            tuple(sorted(networks.get(project, ()))),
+            tuple(sorted(volumes.get(project, ()))),
+        )
+        for project in sorted({*grouped, *networks, *volumes})
+    }
+
+
+def _service(same: Sequence[Container], digests: Mapping[str, str]) -> ComposeService:
+    # Of several, the one that is not as the others is the one to be seen.
+    worst = min(same, key=lambda one: (_WORST.index(one.state), _SICKEST.index(one.health)))
+    odd = next((one for one in same if one.config_hash != worst.config_hash or one.image_id != worst.image_id), worst)
+    return ComposeService(
+        image=odd.image,
+        image_id=odd.image_id,
+        digest=digests.get(odd.image_id, ""),
+        state=worst.state,
+        health=worst.health,
+        config_hash=odd.config_hash,
+        content_hash=odd.content_hash,
+        count=len(same),
+        networks=min((one.networks for one in same), key=len),
+    )
+
+
+def wanted_state(parts: Mapping[str, str]) -> ComposeState:
+    """What Compose would make of a file."""
+    config = json.loads(parts["config"])
+    hashes = dict(line.split()[:2] for line in parts["hashes"].splitlines() if line.strip())
+    images = _images(parts.get("images", ""))
+    networks = {key: str((value or {}).get("name") or key) for key, value in (config.get("networks") or {}).items()}
+    external = {networks[key] for key, value in (config.get("networks") or {}).items() if (value or {}).get("external")}
+    volumes = [str((value or {}).get("name") or key) for key, value in (config.get("volumes") or {}).items()]
+    services = {
+        name: _wanted_service(entry, hashes.get(name, ""), images, networks) for name, entry in sorted(config["services"].items())
+    }
+    used = {network for service in services.values() for network in service.networks}
+    return ComposeState(services, tuple(sorted(used - external)), tuple(sorted(volumes)))
+
+
+def _wanted_service(
+    entry: Mapping[str, Any], config_hash: str, images: Mapping[str, Mapping[str, Any]], networks: Mapping[str, str]
+) -> ComposeService:
+    labels = entry.get("labels") or {}
+    one_shot = labels.get(ONE_SHOT_LABEL) == "true"
+    check = entry.get("healthcheck") or {}
+    healthy = bool(check) and not check.get("disable") and not one_shot
+    image = images.get(entry["image"], {})
+    scale = entry.get("scale") or (entry.get("deploy") or {}).get("replicas") or 1
+    # On the host's network, or another container's, it is on none of its own.
+    joined = () if entry.get("network_mode") else tuple(sorted(networks[key] for key in entry.get("networks") or {}))
+    return ComposeService(
+        image=entry["image"],
+        image_id=str(image.get("id", "")),
+        digest=_digest(image),
+        state="completed" if one_shot else "running",
+        health="healthy" if healthy else "none",
+        config_hash=config_hash,
+        content_hash=labels.get(CONTENT_LABEL, ""),
+        count=int(scale),
+        networks=joined or ((str(entry["network_mode"]),) if entry.get("network_mode") in ("host", "none", "bridge") else ()),
+    )
+
+
+def image_digest(text: str, repository: str = "") -> str:
+    """The digest by which a registry knows an image, "" where none does."""
+    return _digest(next(_lines(text), {}), repository)
+
+
+def _digest(image: Mapping[str, Any], repository: str = "") -> str:
+    known = [str(one) for one in image.get("digests") or () if str(one).startswith(f"{repository}@" if repository else "")]
+    return known[0].partition("@")[2] if known else ""
+
+
+def _images(text: str) -> dict[str, Mapping[str, Any]]:
+    split = (line.partition(" ") for line in text.splitlines() if line.strip())
+    return {reference: json.loads(document) for reference, _, document in split}
+
+
+def _names(text: str) -> dict[str, list[str]]:
+    """Names by project, of lines `name project`."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        name, _, project = line.strip().partition(" ")
+        if name:
+            found.setdefault(project, []).append(name)
+    return found
+
+
+def _lines(text: str) -> Iterator[Mapping[str, Any]]:
+    for line in text.splitlines():
+        if line.strip():
+            yield json.loads(line)

@@ -1,0 +1,61 @@
+"""The Docker engine of guest `docker`, for commands that look at services or get into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labctl.engine.guestcall import call_guest
+from labctl.engine.lab import OpenLab
+from labctl.engine.ssh import private_key, require_host_key
+from labctl.model.errors import UserError, nearest
+from labctl.model.guestfiles import DOCKER, OPS
+
+if TYPE_CHECKING:
+    from labctl.adapters.compose import ComposeEngine
+
+
+@contextmanager
+def docker_engine(found: OpenLab, named: Sequence[Path] = ()) -> Iterator[ComposeEngine]:
+    """The engine, over SSH with labctl's own key and the host key that is known; the connection ends with the block.
+
+    Args:
+        found: The lab.
+        named: The operator's identity files.
+
+    Raises:
+        UserError: The guest is an appliance, which has no engine, or is not up.
+        LabError: The hypervisor or the key is out of reach; the guest's host key is not known.
+    """
+    from labctl.adapters.compose import ComposeEngine, SshShell
+
+    if not found.lab.boots:
+        raise UserError(
+            "guest docker is an appliance of the sandbox, which runs no services",
+            hint="On a machine with a Docker engine, `labctl sandbox reset` and `labctl up` make guests that boot.",
+        )
+    with call_guest(found, DOCKER.name) as guest:
+        address = guest.address()
+        require_host_key(found, guest, address)
+    key = private_key(found, named)
+    engine = ComposeEngine(
+        SshShell(f"ssh://{OPS}@{address}", key=key, known_hosts=found.paths.known_hosts, host_alias=DOCKER.name)
+    )
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def project_of(found: OpenLab, name: str) -> str:
+    """The Compose project of a service or app.
+
+    Raises:
+        UserError: The lab has none of this name.
+    """
+    names = [spec.name for spec in found.lab.service_specs()]
+    if name not in names:
+        raise UserError(f"the lab has no service {name!r}", hint=nearest(name, names))
+    return name

@@ -1,0 +1,87 @@
+"""What the provider reaches, from its configuration and its environment: the Docker engine, and the Vault."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from labctl.adapters.compose import ComposeEngine, LocalShell, Shell, SshShell
+from labctl.model.compose import CONTENT_KEY
+from labctl.model.errors import UserError, nearest
+from labctl.model.secret import Secret
+
+SSH_PRIVATE_KEY = "LABCTL_SSH_PRIVATE_KEY"
+SSH_KNOWN_HOSTS = "LABCTL_SSH_KNOWN_HOSTS"
+SSH_HOST_ALIAS = "LABCTL_SSH_HOST_ALIAS"
+VAULT_ADDR, VAULT_TOKEN, VAULT_CACERT = "VAULT_ADDR", "VAULT_TOKEN", "VAULT_CACERT"
+
+PATIENCE_S = 30.0
+"""After a reboot, a guest answers before its engine does."""
+
+_HINT = "`labctl env -- COMMAND` sets it for a plain terraform or cdktf."
+
+
+class Engines:
+    """The engines by address; each has one connection, which all Terraforms that attach share."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, ComposeEngine] = {}
+        self._lock = threading.Lock()
+
+    def at(self, docker_host: str) -> ComposeEngine:
+        """The engine at an address, as `DOCKER_HOST` has it; "" for the one of this machine.
+
+        Raises:
+            UserError: The address is none, or what SSH needs is not in the environment.
+        """
+        with self._lock:
+            if docker_host not in self._known:
+                self._known[docker_host] = ComposeEngine(_shell(docker_host))
+            return self._known[docker_host]
+
+    def close(self) -> None:
+        """Ends all connections."""
+        with self._lock:
+            for engine in self._known.values():
+                engine.close()
+            self._known.clear()
+
+
+def _shell(docker_host: str) -> Shell:
+    if not docker_host.startswith("ssh://"):
+        return LocalShell(docker_host)
+    key, known_hosts = os.environ.get(SSH_PRIVATE_KEY), os.environ.get(SSH_KNOWN_HOSTS)
+    if not key or not known_hosts:
+        raise UserError(f"{SSH_PRIVATE_KEY} or {SSH_KNOWN_HOSTS} is not set", where=docker_host, hint=_HINT)
+    return SshShell(docker_host, key=Secret(key), known_hosts=Path(known_hosts), host_alias=os.environ.get(SSH_HOST_ALIAS, ""))
+
+
+def read_secrets(references: Mapping[str, str]) -> tuple[dict[str, Secret], Secret | None]:
+    """The values of references `path#field`, by variable, and the key of the hashes of contents.
+
+    Raises:
+        UserError: A reference is malformed or names nothing, or the Vault is not in the environment.
+        LabError: The Vault is sealed, out of reach, or refuses.
+    """
+    from labctl.adapters.vault import Vault
+
+    if not references:
+        return {}, None
+    address, token, authority = (os.environ.get(name, "") for name in (VAULT_ADDR, VAULT_TOKEN, VAULT_CACERT))
+    if not address or not token or not authority:
+        raise UserError(f"{VAULT_ADDR}, {VAULT_TOKEN} or {VAULT_CACERT} is not set", hint=_HINT)
+    vault = Vault(address, Path(authority), Secret(token))
+    known: dict[str, dict[str, Secret]] = {}
+    found: dict[str, Secret] = {}
+    for variable, reference in {**references, "": f"{CONTENT_KEY}#key"}.items():
+        path, _, name = reference.partition("#")
+        if not path or not name:
+            raise UserError(f"{reference!r} is no reference to a secret", where=variable, hint="Write path#field.")
+        if path not in known:
+            known[path] = vault.read(path)[1]
+        if name not in known[path]:
+            raise UserError(f"secret {path} has no field {name!r}", where=variable, hint=nearest(name, known[path]))
+        found[variable] = known[path][name]
+    return found, found.pop("")

@@ -1,0 +1,192 @@
+"""`labctl_compose_project`: a Compose project as a resource."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from labctl.adapters.compose import EngineUnreachable
+from labctl.model.compose import PROJECT_NAME, ComposeProject, ComposeService, ComposeState
+from labctl.model.errors import LabError
+from labctl.provider.access import read_secrets
+from labctl.provider.framework import STOP, Attribute, Bool, List, Map, Number, Object, Resource, Schema, String, Unknown
+
+if TYPE_CHECKING:
+    from labctl.provider.provider import LabctlProvider
+
+State = dict[str, Any]
+
+WAIT_TIMEOUT_S = 120
+_SERVICE = Object(
+    image=String(),
+    image_id=String(),
+    digest=String(),
+    state=String(),
+    health=String(),
+    config_hash=String(),
+    content_hash=String(),
+    count=Number(),
+    networks=List(String()),
+)
+_INPUTS = ("name", "compose", "secrets", "wait_timeout", "remove_volumes", "redeploy")
+
+
+class ComposeProjectResource(Resource):  # type: ignore[misc]
+    """A Compose project. Its services are what Compose would make of the file, and after a refresh what is there."""
+
+    def __init__(self, provider: LabctlProvider) -> None:
+        self._provider = provider
+
+    @classmethod
+    def get_name(cls) -> str:
+        """As the framework asks."""
+        return "compose_project"
+
+    @classmethod
+    def get_schema(cls) -> Any:
+        """As the framework asks."""
+        return Schema(
+            version=1,
+            attributes=[
+                Attribute("name", String(), required=True, requires_replace=True, description="Name of the project."),
+                Attribute("compose", String(), required=True, description="The Compose file; secrets only as `${VARIABLE}`."),
+                Attribute("secrets", Map(String()), optional=True, description="Variable to `path#field` in the Vault."),
+                Attribute("wait_timeout", Number(), optional=True, description="Seconds that containers may take to be healthy."),
+                Attribute("remove_volumes", Bool(), optional=True, description="Whether a destroy removes its volumes too."),
+                Attribute("redeploy", String(), optional=True, description="Any change recreates the containers."),
+                Attribute("id", String(), computed=True),
+                Attribute("content_hash", String(), computed=True, description="Keyed hash over the secrets' values."),
+                Attribute("services", Map(_SERVICE), computed=True),
+                Attribute("networks", List(String()), computed=True),
+            ],
+        )
+
+    def validate(self, diagnostics: Any, type_name: str, config: State) -> None:
+        """As the framework asks."""
+        super().validate(diagnostics, type_name, config)
+        name = config.get("name")
+        if isinstance(name, str) and not re.fullmatch(PROJECT_NAME, name):
+            remedy = "Use lower-case letters, digits, - and _, and begin with a letter or digit."
+            diagnostics.add_error(f"{name!r} is not a name for a Compose project", remedy, path=["name"])
+
+    # -- plan ----------------------------------------------------------------------------------------------------------
+
+    def plan(self, context: Any, current: State | None, planned: State) -> State:
+        """What the project would be. Where that cannot be known yet, a create is planned all the same."""
+        if planned["name"] is not Unknown:
+            planned["id"] = planned["name"]
+        planned |= {"content_hash": Unknown, "services": Unknown, "networks": Unknown}
+        if _unknown(planned):
+            return planned
+        try:
+            project = _project(planned)
+            # A changed secret is seen, whether or not the engine is.
+            engine = self._provider.engine()
+            planned["content_hash"] = engine.content_hash(project)
+            planned |= _state(engine.wanted(project), planned=True)
+        except LabError as error:
+            if current is None and _may_come(error):
+                context.diagnostics.add_warning("what the project would be is not known yet", _said(error))
+            else:
+                context.diagnostics.add_error(error.message, _said(error), path=[_attribute(error)])
+        return planned
+
+    # -- read ----------------------------------------------------------------------------------------------------------
+
+    def read(self, context: Any, current: State) -> State | None:
+        """What is there. A project of which no container and no network is left is gone; its volumes wait for the next one."""
+        try:
+            found = self._provider.engine().found(current["name"])
+        except LabError as error:
+            context.diagnostics.add_error(error.message, _said(error))
+            return current
+        if not found.services and not found.networks:
+            return None
+        return {**current, **_state(found)}
+
+    def import_(self, context: Any, id: str) -> State | None:  # noqa: A002 - the framework's name
+        """Takes over a project by its name; the next apply gives it the file."""
+        state: State = dict.fromkeys((*_INPUTS, "content_hash"))
+        return self.read(context, state | {"name": id, "id": id, "services": {}, "networks": []})
+
+    # -- apply ---------------------------------------------------------------------------------------------------------
+
+    def create(self, context: Any, planned: State) -> State | None:
+        """Brings it up. One that failed leaves no state: the next apply goes on where it is, and nothing is destroyed."""
+        return self._apply(context, planned, None)
+
+    def update(self, context: Any, current: State, planned: State) -> State | None:
+        """Brings it to what is planned. One that failed leaves the state as it was, so that the next plan shows it again."""
+        return self._apply(context, planned, current)
+
+    def delete(self, context: Any, current: State) -> State | None:
+        """Takes it down, and its volumes only where that is asked for."""
+        try:
+            self._provider.engine().destroy(current["name"], volumes=bool(current["remove_volumes"]))
+        except LabError as error:
+            context.diagnostics.add_error(error.message, _said(error))
+            return current
+        return None
+
+    def upgrade(self, _context: Any, _version: int, old: State) -> State:
+        """As the framework asks; there is one version."""
+        return old
+
+    def _apply(self, context: Any, planned: State, before: State | None) -> State | None:
+        try:
+            project = _project(planned)
+            engine = self._provider.engine()
+            found = engine.apply(project, stop=STOP)
+            return {**planned, "id": project.name, "content_hash": engine.content_hash(project), **_state(found)}
+        except LabError as error:
+            context.diagnostics.add_error(str(error), error.hint, path=[_attribute(error)])
+            return before
+
+
+def _unknown(planned: State) -> bool:
+    secrets = planned["secrets"] or {}
+    return any(planned[name] is Unknown for name in _INPUTS) or any(value is Unknown for value in secrets.values())
+
+
+def _project(state: State) -> ComposeProject:
+    """Raises `LabError` where a secret cannot be read."""
+    try:
+        secrets, key = read_secrets(state["secrets"] or {})
+    except LabError as error:
+        error.__dict__["attribute"] = "secrets"
+        raise
+    return ComposeProject(
+        name=state["name"],
+        text=state["compose"],
+        secrets=secrets,
+        content_key=key,
+        wait_s=float(state["wait_timeout"] or WAIT_TIMEOUT_S),
+        redeploy=state["redeploy"] or "",
+    )
+
+
+def _attribute(error: LabError) -> str:
+    return str(error.__dict__.get("attribute", "compose"))
+
+
+def _may_come(error: LabError) -> bool:
+    """Whether what is missing may be there when it is applied: the layers below may be about to bring it."""
+    return isinstance(error, EngineUnreachable) or _attribute(error) == "secrets" or "is not set" in error.message
+
+
+def _said(error: LabError) -> str:
+    return "\n".join(filter(None, (error.where, error.hint)))
+
+
+def _state(state: ComposeState, *, planned: bool = False) -> State:
+    return {
+        "services": {name: _service(service, planned=planned) for name, service in state.services.items()},
+        "networks": list(state.networks),
+    }
+
+
+def _service(service: ComposeService, *, planned: bool) -> State:
+    # Of an image that the engine has to fetch first, nobody knows these yet.
+    later = {"image_id": Unknown, "digest": Unknown} if planned and not service.image_id else {}
+    return {**asdict(service), "networks": list(service.networks), **later}
