@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 CONFIG_FILE = "/etc/mlserver/config.json"
 
 # MLflow's own rules: a registered model's name has neither "/" nor ":", an alias letters, digits, "_" and "-".
-ModelName = Annotated[str, StringConstraints(pattern=r"^[^/:@\s]{1,250}$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[^/:@\s]+( [^/:@\s]+)*$", max_length=250)]
 Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,250}$")]
 
 
