@@ -27,17 +27,30 @@ SOURCE = REPOSITORY / "layers/apps/mlserver"
 T = TypeVar("T")
 
 
-def python_with_mlserver() -> Path:
-    """The interpreter, kept between runs. Without a package index the test is skipped; in CI it fails."""
-    locked = SOURCE / "requirements-test.txt"
-    name = f"mlserver-{hashlib.sha256(locked.read_bytes()).hexdigest()[:12]}-{sys.version_info.major}.{sys.version_info.minor}"
-    home = REPOSITORY / ".cache/labctl" / name
+def python_with(locked: str) -> Path:
+    """The interpreter with what a locked list in mlserver's folder names, kept between runs.
+
+    Without a package index the test is skipped; in CI it fails.
+    """
+    names = SOURCE / locked
+    sha = hashlib.sha256(names.read_bytes()).hexdigest()[:12]
+    home = REPOSITORY / ".cache/labctl" / f"{names.stem}-{sha}-{sys.version_info.major}.{sys.version_info.minor}"
     home.parent.mkdir(parents=True, exist_ok=True)
-    with home.with_name(f"{name}.lock").open("w") as lock:
+    with home.with_name(f"{home.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (home / "complete").is_file():
-            _make(home, locked)
+            _make(home, names)
     return home / "bin/python"
+
+
+def python_with_mlserver() -> Path:
+    """As in mlserver's image."""
+    return python_with("requirements.txt")
+
+
+def python_with_mlflow() -> Path:
+    """With MLflow's own server."""
+    return python_with("requirements-test.txt")
 
 
 def _make(home: Path, locked: Path) -> None:

@@ -162,9 +162,11 @@ def _chosen(serving: Sequence[Serving], statuses: Sequence[Status], key: str) ->
             503, "starting", f"no model is loaded yet: {said}", "Ask again in a few seconds; /health tells how it stands."
         )
     said = "; ".join(f"{status.choice}: {status.detail}" for status in statuses)
-    raise Problem(
-        503, "no_model", f"no model can answer: {said}", "Register a model in MLflow and give a version of it that alias."
+    failed = any(status.state == "failed" for status in statuses)
+    remedy = (
+        "Give the alias to a version that can be loaded here." if failed else "Give a version of the model that alias in MLflow."
     )
+    raise Problem(503, "no_model", f"no model can answer: {said}", remedy)
 
 
 def _predicted(serving: Serving, rows: Sequence[Any]) -> list[Any]:

@@ -20,9 +20,7 @@ import requests
 
 from mlserver.config import Choice
 from mlserver.routing import choose
-from tests.mlserving import Process, eventually, free_port, mlflow_server, mlserver, python_with_mlserver
-
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("mlserver")]
+from tests.mlserving import Process, eventually, free_port, mlflow_server, mlserver, python_with_mlflow, python_with_mlserver
 
 MODELS = [
     {"name": "houses", "alias": "production", "weight": 3},
@@ -68,6 +66,7 @@ class World:
     """MLflow, with what is asked of it."""
 
     python: Path
+    """With MLflow."""
     mlflow: Process
     folder: Path
     has_models: bool = False
@@ -109,8 +108,9 @@ def python() -> Path:
 
 
 @pytest.fixture(scope="module")
-def world(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("mlflow")
+    python = python_with_mlflow()
     with mlflow_server(python, folder) as server:
         yield World(python, server, folder)
 
@@ -127,11 +127,11 @@ def settings(world: World, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def shared(trained: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def shared(python: Path, trained: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A server for the tests that leave it as it was: version 1 is in production, version 2 the canary."""
     trained.point("production", 1)
     trained.point("canary", 2)
-    with mlserver(trained.python, tmp_path_factory.mktemp("mlserver"), **settings(trained)) as server:
+    with mlserver(python, tmp_path_factory.mktemp("mlserver"), **settings(trained)) as server:
         yield server
 
 
@@ -166,8 +166,8 @@ def error(response: requests.Response) -> tuple[int, str]:
 ROWS = [{"rooms": 3, "area": 75.5}, {"rooms": 1, "area": 20}]
 
 
-def test_models_that_nobody_has_registered_are_waited_for(world: World, tmp_path: Path) -> None:
-    with mlserver(world.python, tmp_path, **settings(world)) as server:
+def test_models_that_nobody_has_registered_are_waited_for(python: Path, world: World, tmp_path: Path) -> None:
+    with mlserver(python, tmp_path, **settings(world)) as server:
         eventually(lambda: states(server), lambda found: found == ["absent", "absent"], "MLflow says that there are none")
         # The deploy is no bad one: it is the registry that has nothing yet.
         assert (server.get("/health").status_code, health(server)["status"]) == (200, "degraded")
@@ -200,9 +200,9 @@ def test_two_models_answer_by_weight_and_an_alias_that_moves_is_followed(trained
     assert {str(answer["predictions"]) for answer in answers} == {"[3.0, 3.0]", "[2.0, 2.0]"}
 
 
-def test_a_broker_that_is_away_costs_the_events_and_nothing_else(trained: World, tmp_path: Path) -> None:
+def test_a_broker_that_is_away_costs_the_events_and_nothing_else(python: Path, trained: World, tmp_path: Path) -> None:
     trained.point("production", 1)
-    with mlserver(trained.python, tmp_path, **settings(trained)) as server:
+    with mlserver(python, tmp_path, **settings(trained)) as server:
         eventually(lambda: states(server), lambda found: found[0] == "ready", "it is loaded")
         begun = time.monotonic()
         for _ in range(20):
@@ -220,13 +220,13 @@ def test_a_broker_that_is_away_costs_the_events_and_nothing_else(trained: World,
         assert time.monotonic() - begun < 10
 
 
-def test_every_answer_and_every_feedback_is_an_event(trained: World, tmp_path: Path) -> None:
+def test_every_answer_and_every_feedback_is_an_event(python: Path, trained: World, tmp_path: Path) -> None:
     trained.point("production", 1)
-    broker = subprocess.Popen([trained.python, "-c", BROKER], stdout=subprocess.PIPE, text=True)
+    broker = subprocess.Popen([python, "-c", BROKER], stdout=subprocess.PIPE, text=True)
     assert broker.stdout is not None
     try:
         address = broker.stdout.readline().strip()
-        with mlserver(trained.python, tmp_path, **settings(trained, kafka=address, models=MODELS[:1], delivery_s=20)) as server:
+        with mlserver(python, tmp_path, **settings(trained, kafka=address, models=MODELS[:1], delivery_s=20)) as server:
             eventually(lambda: states(server), lambda found: found == ["ready"], "it is loaded")
             answer = server.post("/infer", {"inputs": ROWS, "key": "müller"}).json()
             server.post("/feedback", {"id": answer["id"], "correct": False, "value": [2.5, 1], "comment": "too low"})
@@ -268,9 +268,9 @@ def test_what_is_wrong_with_a_request_is_told_as_json(server: Process) -> None:
     assert health(server)["events"]["sent"] == before
 
 
-def test_a_version_that_cannot_be_loaded_is_named_and_the_last_one_serves(trained: World, tmp_path: Path) -> None:
+def test_a_version_that_cannot_be_loaded_is_named_and_the_last_one_serves(python: Path, trained: World, tmp_path: Path) -> None:
     trained.point("production", 1)
-    with mlserver(trained.python, tmp_path, **settings(trained, models=MODELS[:1])) as server:
+    with mlserver(python, tmp_path, **settings(trained, models=MODELS[:1])) as server:
         eventually(lambda: states(server), lambda found: found == ["ready"], "it is loaded")
         trained.lose_files(4)
         trained.point("production", 4)
@@ -279,7 +279,7 @@ def test_a_version_that_cannot_be_loaded_is_named_and_the_last_one_serves(traine
         assert "cannot be loaded" in health(server)["models"][0]["detail"]
         assert server.post("/infer", {"inputs": ROWS}).json()["model"]["version"] == "1"
     # A server that is deployed with it is a bad deploy.
-    with mlserver(trained.python, tmp_path, **settings(trained, models=MODELS[:1])) as server:
+    with mlserver(python, tmp_path, **settings(trained, models=MODELS[:1])) as server:
         eventually(lambda: states(server), lambda found: found == ["failed"], "the fault is seen")
         assert (server.get("/health").status_code, health(server)["status"]) == (503, "failing")
         assert error(server.post("/infer", {"inputs": ROWS})) == (503, "no_model")
@@ -294,9 +294,9 @@ def test_a_registry_that_goes_away_takes_no_model_along(trained: World, server: 
     eventually(lambda: health(server)["status"], lambda found: found == "ok", "it is there again")
 
 
-def test_a_server_that_finds_no_registry_waits_for_it(trained: World, tmp_path: Path) -> None:
+def test_a_server_that_finds_no_registry_waits_for_it(python: Path, trained: World, tmp_path: Path) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
-    with mlserver(trained.python, tmp_path, **settings(trained, tracking_uri=nobody)) as server:
+    with mlserver(python, tmp_path, **settings(trained, tracking_uri=nobody)) as server:
         assert (server.get("/health").status_code, health(server)["status"]) == (503, "failing")
         assert error(server.post("/infer", {"inputs": ROWS})) == (503, "starting")
 
