@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from constructs import Construct
 
 from labctl.model.buildcontext import context_hash, in_context
+from stacks.constructs.literal import Expression, quoted
 from stacks.constructs.resource import Resource
 
 TAG_LENGTH = 12
@@ -25,7 +26,7 @@ class Image(Resource):
         name: Its name in Terraform.
         repository: Where it goes, with the registry's host; may be a reference.
         source: The folder under `layers/` that it is built from.
-        module: The folder that the stack's JSON lies in; the source is named from there, so that a lab can be moved.
+        module: The folder that the stack's JSON lies in; the source is named from there, so that a moved lab has the same JSON.
         build_args: As `docker build` takes them; `VERSION` is added.
 
     Attributes:
@@ -45,7 +46,8 @@ class Image(Resource):
             {
                 "name": repository,
                 "tag": self.version,
-                "context": os.path.relpath(folder.absolute(), module.absolute()),
+                # Terraform makes it absolute: a provider that several runs share has a working folder of its own.
+                "context": Expression(f"abspath({quoted(os.path.relpath(folder.absolute(), module.absolute()))})"),
                 "context_hash": digest,
                 "build_args": {**build_args, "VERSION": self.version},
             },

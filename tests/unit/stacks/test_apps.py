@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,9 @@ def test_an_image_is_built_from_its_source_and_deployed_by_its_digest(
     made = documents(this)
     for name, image in images(made).items():
         module = context(this).outdir / "stacks" / name
-        assert not Path(image["context"]).is_absolute()
-        assert Path(os.path.normpath(module / image["context"])) == SOURCES / name
+        context_path = re.fullmatch(r'\$\{abspath\("(\.\./.*)"\)\}', image["context"])
+        assert context_path is not None
+        assert Path(os.path.normpath(module / context_path[1])) == SOURCES / name
         assert image["tag"] == image["build_args"]["VERSION"] == image["context_hash"][:12]
         assert f'image: "${{labctl_image.{name}.reference}}"' in made[name]["resource"]["labctl_compose_project"][name]["compose"]
         assert made[name]["output"]["image"]["value"] == f"${{labctl_image.{name}.reference}}"

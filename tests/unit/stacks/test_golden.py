@@ -25,7 +25,7 @@ def test_synthesised_json(
     monkeypatch.setattr("stacks.constructs.image.read_context", lambda folder: {"Dockerfile": folder.name.encode()})
     for name, document in documents(lab(variant)).items():
         for image in document["resource"].get("labctl_image", {}).values():
-            image["context"] = re.sub(r"^.*(?=layers/)", "<here>/", image["context"])
+            image["context"] = re.sub(r"(?<=\").*(?=layers/)", "<here>/", image["context"])
         golden(f"stacks/{variant}/{name}.json", json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
