@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -28,11 +29,14 @@ class FakeRegistry:
     aliases: dict[tuple[str, str], str] = field(default_factory=dict)
     broken: dict[str, Exception] = field(default_factory=dict)
     away: bool = False
+    bug: bool = False
     loads: list[str] = field(default_factory=list)
 
     def version(self, name: str, alias: str) -> str | None:
         if self.away:
             raise Unreachable("MLflow does not answer")
+        if self.bug:
+            raise RuntimeError("a bug in the client")
         return self.aliases.get((name, alias))
 
     def load(self, name: str, version: str) -> Predictor:
@@ -115,3 +119,28 @@ def test_an_alias_that_is_taken_away_stops_serving(models: Models, registry: Fak
     assert served(models) == {"production": "1"}
     absent = models.statuses()[1]
     assert (absent.state, absent.version, absent.holds) == ("absent", "", True)
+
+
+def test_whatever_the_client_raises_the_models_go_on_serving(models: Models, registry: FakeRegistry) -> None:
+    models.refresh()
+    registry.bug = True
+    models.refresh()
+    detail = "its alias cannot be read: RuntimeError: a bug in the client"
+    assert models.statuses()[0] == Status(HOUSES, "failed", "1", detail)
+    assert served(models) == {"production": "1", "canary": "2"}
+
+
+def test_aliases_are_followed_by_themselves_until_it_ends(registry: FakeRegistry) -> None:
+    models = Models((HOUSES,), registry, poll_s=0.01)
+    models.start()
+    until(lambda: served(models) == {"production": "1"})
+    registry.aliases["houses", "production"] = "2"
+    until(lambda: served(models) == {"production": "2"})
+    models.stop()
+
+
+def until(done: Callable[[], bool]) -> None:
+    end = monotonic() + 5
+    while not done():
+        assert monotonic() < end
+        sleep(0.005)

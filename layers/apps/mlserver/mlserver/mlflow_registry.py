@@ -38,9 +38,10 @@ class MlflowRegistry:
             return str(self._client.get_model_version_by_alias(name, alias).version)
         except MlflowException as error:
             # For an alias that is not there the store answers INVALID_PARAMETER_VALUE, for a model RESOURCE_DOES_NOT_EXIST.
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST" or "not found" in str(error):
+            no_alias = error.error_code == "INVALID_PARAMETER_VALUE" and "not found" in str(error)
+            if no_alias or error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
-            raise Unreachable(f"MLflow at {self._uri} does not answer: {str(error).splitlines()[0]}") from error
+            raise Unreachable(f"MLflow at {self._uri} does not answer as it should: {str(error).splitlines()[0]}") from error
 
     def load(self, name: str, version: str) -> MlflowPredictor:
         """A version of a model, as a Python function. Raises whatever is wrong with it."""

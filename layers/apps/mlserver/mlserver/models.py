@@ -139,6 +139,7 @@ class Models:
     def _refresh(self, choice: Choice) -> None:
         served = self._serving.get(choice)
         has = served.version if served else ""
+        version: str | None = None
         try:
             version = self._registry.version(choice.name, choice.alias)
             if version is None:
@@ -150,8 +151,8 @@ class Models:
         except Unreachable as error:
             self._keep(Status(choice, "ready" if served else "starting", has, str(error)), served)
         except Exception as error:  # noqa: BLE001  (a model is foreign code; whatever it raises must not end the thread)
-            detail = f"version {version} cannot be loaded: {_first_line(error)}"
-            self._keep(Status(choice, "failed", has, detail), served)
+            what = "its alias cannot be read" if version is None else f"version {version} cannot be loaded"
+            self._keep(Status(choice, "failed", has, f"{what}: {_first_line(error)}"), served)
 
     def _keep(self, status: Status, serving: Serving | None) -> None:
         with self._lock:
