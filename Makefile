@@ -6,9 +6,9 @@ export UV_PYTHON_DOWNLOADS := never
 BASE_PYTHON := $(shell $(PYTHON) -c 'import sys; print(sys._base_executable)')
 export UV_PYTHON := $(BASE_PYTHON)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-SOURCES := src stacks tests bench tools
+SOURCES := src stacks layers tests bench tools
 
-.PHONY: up images test lint format e2e bench clean
+.PHONY: up images test lint format e2e bench clean lock-apps
 
 up: .venv/.synced ## install what the lab needs, then bring it up on the sandbox
 	labctl up --yes
@@ -34,6 +34,12 @@ format: .venv/.synced-dev
 
 bench: .venv/.synced-dev ## ratios against the raw terraform processes
 	python -m bench
+
+LOCK = $(CURDIR)/$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock-apps"
+
+lock-apps: $(UV) ## newest versions of what the apps are installed from
+	cd layers/apps/mlserver && $(LOCK) --upgrade requirements-test.in --output-file requirements-test.txt
+	cd layers/apps/mlserver && $(LOCK) --upgrade requirements.in --constraints requirements-test.txt --output-file requirements.txt
 
 clean: ## stop the sandbox and remove all that was made here; asks the lab nothing
 	-test -x .venv/bin/labctl && .venv/bin/labctl sandbox stop

@@ -81,7 +81,8 @@ class Platform(HypervisorStack):
 
 def _docker_openings(lab: Lab) -> list[Opening]:
     services = [Opening(spec.settings.port, f"service {spec.name}") for spec in lab.service_specs()]
-    return [Opening(22, "SSH, which carries the Docker API too"), *services]
+    apps = [Opening(port, f"app {spec.name}") for spec in lab.app_specs() for port in spec.settings.ports]
+    return [Opening(22, "SSH, which carries the Docker API too"), *services, *apps]
 
 
 def _gitlab_openings(lab: Lab) -> list[Opening]:

@@ -12,6 +12,7 @@ from stacks.constructs.contract import Upstream, publish
 from stacks.constructs.firewall import Firewall, Opening
 from stacks.constructs.gpu import PciMapping, gpu_mappings
 from stacks.constructs.guest import Endpoints, LabGuest
+from stacks.constructs.image import Image
 from stacks.constructs.provider import ProxmoxProvider
 from stacks.constructs.resource import Resource
 from stacks.constructs.stack import HypervisorStack, LabStack
@@ -24,6 +25,7 @@ __all__ = [
     "Endpoints",
     "Firewall",
     "HypervisorStack",
+    "Image",
     "LabGuest",
     "LabStack",
     "LabctlProvider",

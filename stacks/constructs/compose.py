@@ -47,6 +47,7 @@ class ComposeProject(Resource):
         secrets: The variables that the file takes secrets from, each with `path#field` in the Vault's mount.
         wait_timeout_s: How long its containers may take to be running and healthy.
         needs: Projects that must be there first.
+        redeploy: Makes its containers anew when it changes.
     """
 
     def __init__(
@@ -58,11 +59,18 @@ class ComposeProject(Resource):
         secrets: Mapping[str, str],
         wait_timeout_s: int,
         needs: Sequence[ComposeProject] = (),
+        redeploy: str = "",
     ) -> None:
         super().__init__(
             scope,
             "labctl_compose_project",
             name,
-            {"name": name, "compose": text, "secrets": dict(secrets) or None, "wait_timeout": wait_timeout_s},
+            {
+                "name": name,
+                "compose": text,
+                "secrets": dict(secrets) or None,
+                "wait_timeout": wait_timeout_s,
+                "redeploy": redeploy or None,
+            },
             depends_on=needs,
         )

@@ -7,6 +7,7 @@ thing that must stay.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -38,6 +39,11 @@ def literal(text: str) -> str:
             escaped = _DOLLARS.sub(lambda run: f'${{"{run.group()}"}}', escaped)
         parts[index] = escaped
     return "".join(parts)
+
+
+def quoted(text: str) -> str:
+    """`text` as a string in a Terraform expression."""
+    return json.dumps(literal(text), ensure_ascii=False)
 
 
 def arguments(value: Any) -> Any:

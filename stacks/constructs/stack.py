@@ -10,12 +10,22 @@ from stacks.constructs.provider import ProxmoxProvider
 
 
 class LabStack(TerraformStack):
-    """One layer of the lab as one root module. `layer` is its name too."""
+    """A part of the lab as one root module: a whole layer, whose name it bears, or one of a layer's several stacks.
+
+    Args:
+        app: The tree of stacks.
+        context: What all stacks are made from.
+        name: Its own name, where the layer has several.
+
+    Attributes:
+        name: Its name.
+    """
 
     layer: ClassVar[str]
 
-    def __init__(self, app: App, context: StackContext) -> None:
-        super().__init__(app, self.layer)
+    def __init__(self, app: App, context: StackContext, name: str = "") -> None:
+        self.name = name or self.layer
+        super().__init__(app, self.name)
         self.context = context
         # Programs that read the synthesised JSON learn here which layer it is.
         self.add_override("//.metadata.layer", self.layer)

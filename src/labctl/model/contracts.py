@@ -84,7 +84,29 @@ class ServicesContract(Contract):
     """The PostgreSQL database of each service that has one."""
 
 
-CONTRACTS: dict[str, type[Contract]] = {c.layer: c for c in (FoundationContract, PlatformContract, ServicesContract)}
+class AppContract(Contract):
+    """What each app publishes. The layer has one stack an app."""
+
+    layer: ClassVar[str] = "apps"
+
+    app: str
+    url: str = Field(pattern=r"^https?://[^/]+$")
+    """Where its first replica is reached from outside of the Docker guest."""
+    addresses: list[str] = Field(min_length=1)
+    """Where each replica is reached from there."""
+    inside: str = Field(pattern=r"^[a-z0-9_-]+:\d+$")
+    """Where containers on its network reach it: any replica."""
+    network: str
+    """Its Docker network, for other Compose projects to join."""
+    version: str
+    image: str = Field(pattern=r"^[^@]+@sha256:[0-9a-f]{64}$")
+    """The image that runs, by digest."""
+
+
+CONTRACTS: dict[str, type[Contract]] = {
+    contract.layer: contract for contract in (FoundationContract, PlatformContract, ServicesContract, AppContract)
+}
+"""By layer. All stacks of a layer publish the same fields."""
 
 
 def check_outputs(layer: str, outputs: Mapping[str, Any]) -> Contract:

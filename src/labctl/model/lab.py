@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from labctl.model.apps import Apps, AppSpec, LabApp, app_problems
 from labctl.model.guestfiles import DOCKER, GITLAB, PACKAGES_PORT, STORE, VAULT, GuestRole
 from labctl.model.labrules import LabRule
 from labctl.model.report import KEEP_RUNS, MOST_RUNS
@@ -308,6 +309,7 @@ class Lab(Settings):
     foundation: Foundation = Foundation()
     platform: Platform = Platform()
     services: Services = Services()
+    apps: Apps = Apps()
     runs: Runs = Runs()
     policy: Annotated[tuple[LabRule, ...], LIST] = Field((), description="the lab's own rules over plans, besides labctl's")
 
@@ -335,6 +337,8 @@ class Lab(Settings):
             raise ValueError("operators: list at least one age or SSH public key, else nobody could unseal the Vault")
         self._check_guests()
         for problem in problems(self.services, buckets=self.foundation.store.buckets, gpu=self.platform.docker.gpu is not None):
+            raise ValueError(problem)
+        for problem in app_problems(self.apps, self.services):
             raise ValueError(problem)
         return self
 
@@ -445,7 +449,8 @@ class Lab(Settings):
     @property
     def layers(self) -> tuple[str, ...]:
         """The layers that this lab has. Appliances can run no service."""
-        return ("foundation", "platform", "services") if self.service_specs() else ("foundation", "platform")
+        services = ("services",) if self.service_specs() else ()
+        return ("foundation", "platform", *services, *(("apps",) if self.app_specs() else ()))
 
     def service_image(self, name: str) -> str:
         """The image of a service that is on: that of lab.yaml, else the sandbox's where it serves its guests, else upstream's.
@@ -465,3 +470,17 @@ class Lab(Settings):
             return ()
         on = self.services.on()
         return tuple(ServiceSpec(name, service, service.kind.needs, self.service_image(name)) for name, service in on.items())
+
+    def app_specs(self) -> tuple[AppSpec, ...]:
+        """The apps of layer 4, each after those that it needs; none where no guest could run them."""
+        if not self.boots:
+            return ()
+        return tuple(
+            AppSpec(name, app, f"{self.apps.project}/{name}", self._build_args(app)) for name, app in self.apps.on().items()
+        )
+
+    def _build_args(self, app: LabApp) -> dict[str, str]:
+        own = f"{self.sandbox_server}/lab/{app.kind.runtime}:{app.kind.runtime_version}"
+        base = app.base_image or (own if self.sandbox_server else app.kind.base)
+        index = self.apps.package_index
+        return {"BASE_IMAGE": base} | ({"PACKAGE_INDEX": index} if index and app.kind.runtime == "python" else {})

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from labctl.model.settings import LIST, Settings
 
@@ -15,6 +15,15 @@ _IMAGE = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*"
     r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
 )
+
+
+def _image_reference(value: str) -> str:
+    if not _IMAGE.fullmatch(value):
+        raise ValueError(f"{value!r} is not an image: write registry/name:tag, or registry/name:tag@sha256:… to pin it")
+    return value
+
+
+ImageReference = Annotated[str, AfterValidator(_image_reference)]
 SqlName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 HostPattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9*]([A-Za-z0-9.*-]*[A-Za-z0-9*])?(:([0-9]+|\*))?$")]
 ServicePort = Annotated[int, Field(ge=1, le=65535)]
@@ -113,16 +122,9 @@ class Service(Settings):
     kind: ClassVar[ServiceKind]
 
     enabled: bool = Field(True, description="false: as if it were not named at all")
-    image: str | None = Field(None, description="none: labctl's choice; `name:tag@sha256:…` pins it")
+    image: ImageReference | None = Field(None, description="none: labctl's choice; `name:tag@sha256:…` pins it")
     port: ServicePort
     memory_mib: int = Field(2048, ge=64)
-
-    @field_validator("image")
-    @classmethod
-    def _reference(cls, value: str | None) -> str | None:
-        if value is not None and not _IMAGE.fullmatch(value):
-            raise ValueError(f"{value!r} is not an image: write registry/name:tag, or registry/name:tag@sha256:… to pin it")
-        return value
 
 
 class PostgresService(Service):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from labctl.model.buildcontext import in_context
 from labctl.model.errors import LabError, UserError
 from labctl.provider.framework import STOP, Attribute, List, Map, Resource, Schema, String, Unknown, changed
 
@@ -108,8 +109,9 @@ def packed(folder: Path) -> bytes:
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path in sorted(folder.rglob("*")):
-            if "__pycache__" not in path.parts and (path.is_file() or path.is_symlink()):
-                archive.add(path, str(path.relative_to(folder)), recursive=False, filter=_plain)
+            name = PurePosixPath(path.relative_to(folder))
+            if in_context(name) and (path.is_file() or path.is_symlink()):
+                archive.add(path, str(name), recursive=False, filter=_plain)
     return content.getvalue()
 
 

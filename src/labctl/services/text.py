@@ -14,7 +14,7 @@ from labctl.model.errors import LabError
 from labctl.services.request import ServiceRequest
 from labctl.services.settings import SETTERS, Document
 
-_LOGGING = {"driver": "local", "options": {"max-size": "10m", "max-file": "3"}}
+LOGGING = {"driver": "local", "options": {"max-size": "10m", "max-file": "3"}}
 _ONE_SHOT_MIB = 256
 
 
@@ -33,7 +33,7 @@ def compose_text(request: ServiceRequest) -> str:
             "image": request.service.image,
             "restart": "no" if one_shot else "unless-stopped",
             "mem_limit": f"{_ONE_SHOT_MIB if one_shot else settings.memory_mib}m",
-            "logging": _LOGGING,
+            "logging": LOGGING,
         }
         if key == name:
             common["ports"] = [f"{settings.port}:{request.service.listens}"]

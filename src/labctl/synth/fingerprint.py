@@ -29,6 +29,7 @@ def fingerprint(context: StackContext) -> str:
         context.own_ssh_key,
         # Only how the two folders lie to each other enters the JSON, so that a moved lab is not synthesised again.
         os.path.relpath(context.state_dir.absolute(), context.outdir.absolute()),
+        *_way_to_sources(context),
         json.dumps(context.prevent_destroy),
         os.environ.get("LABCTL_CDK", ""),
         f"python {sys.version_info.major}.{sys.version_info.minor}",
@@ -40,6 +41,13 @@ def fingerprint(context: StackContext) -> str:
             _add(digest, f"{name}/{path.relative_to(folder)}".encode())
             _add(digest, path.read_bytes())
     return digest.hexdigest()
+
+
+def _way_to_sources(context: StackContext) -> list[str]:
+    """Where the sources of the lab's images lie, from the folder of the stacks: that stands in the JSON too."""
+    spec = find_spec("layers") if context.lab.app_specs() else None
+    places = spec.submodule_search_locations if spec else None
+    return [os.path.relpath(place, context.outdir.absolute()) for place in places or ()]
 
 
 def _add(digest: hashlib._Hash, part: bytes) -> None:

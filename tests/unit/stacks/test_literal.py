@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stacks.constructs.literal import Expression, arguments, literal
+from stacks.constructs.literal import Expression, arguments, literal, quoted
 
 TOKEN = "${TfToken[TOKEN.7]}"
 
@@ -69,3 +69,7 @@ def test_arguments_go_deep_leave_absent_ones_out_and_keep_expressions_and_number
         "h": ("${z}",),
     }
     assert arguments(value) == {"b": ["$${x}", {"c": "%%{y}"}], "e": "${null}", "f": 1, "g": False, "h": ["$${z}"]}
+
+
+def test_a_string_in_an_expression() -> None:
+    assert quoted('a "b" ${c} ü') == '"a \\"b\\" $${c} ü"'

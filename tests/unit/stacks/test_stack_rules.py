@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from labctl.cloudinit import UserDataRequest, user_data
+from labctl.model.apps import APP_KINDS
 from labctl.model.errors import UserError
 from labctl.model.lab import Lab
 from labctl.model.stackcontext import StackContext
@@ -23,13 +24,14 @@ def vms(documents: Documents) -> dict[str, Any]:
     return {name: vm for document in documents.values() for name, vm in document["resource"][VM].items()}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*VARIANTS, "apps"])
 def test_outputs_are_the_contracts(variant: str, lab: Callable[..., Lab], documents: Callable[..., Documents]) -> None:
     from labctl.model.contracts import CONTRACTS
 
-    for layer, document in documents(lab(variant)).items():
+    for name, document in documents(lab(variant)).items():
+        layer = document["//"]["metadata"]["layer"]
+        assert layer == ("apps" if name in APP_KINDS else name)
         assert set(document["output"]) == set(CONTRACTS[layer].model_fields)
-        assert document["//"]["metadata"]["layer"] == layer
 
 
 @pytest.mark.parametrize("variant", ["sandbox", "gpu"])

@@ -1,0 +1,1 @@
+"""Inference over MLflow models: chosen by weight, sticky by key, every answer and every feedback an event in Kafka."""
