@@ -1,4 +1,4 @@
-"""Docker Compose for tests on this machine's own engine: the version that guests have, Debian trixie's 2.26, without installing it."""
+"""Docker Compose for tests on this machine's own engine: the version that guests have, Debian trixie's 2.26, not installed."""
 
 from __future__ import annotations
 
