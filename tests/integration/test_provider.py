@@ -310,32 +310,31 @@ def _retag(stack: Stack) -> None:
     assert made
 
 
-@pytest.mark.parametrize(
-    ("meddle", "shown"),
-    [
-        (_kill, '"exited" -> "running"'),
-        (_remove, '+ "idle"'),
-        (_disconnect, f'+ "{PREFIX}-'),
-        (_lose_the_network, '+ "web"'),
-        (_scale, "2 -> 1"),
-        (_retag, "~ image_id"),
-    ],
-)
-def test_what_was_changed_outside_is_an_update_in_place(
-    stack: Stack, meddle: Callable[[Stack], None], shown: str, request: pytest.FixtureRequest
-) -> None:
-    stack.name = f"{PREFIX}-d{meddle.__name__.replace('_', '')}"
+MEDDLING: list[tuple[Callable[[Stack], None], str]] = [
+    (_kill, '"exited" -> "running"'),
+    (_remove, '+ "idle"'),
+    (_disconnect, f'+ "{PREFIX}-'),
+    (_lose_the_network, '+ "web"'),
+    (_scale, "2 -> 1"),
+    (_retag, "~ image_id"),
+]
+
+
+def test_what_was_changed_outside_is_an_update_in_place(stack: Stack) -> None:
     stack.write(WEB, secrets=SECRETS)
-    stack.apply()
-    stack.settled()
+    running = RunningProvider(stack.machine.access())
+    stack.environment = {REATTACH_VARIABLE: running.reattach}
     try:
-        meddle(stack)
-        planned = stack.plan()
-        assert "will be updated in-place" in planned
-        assert shown in planned, planned
         stack.apply()
-        stack.settled()
+        for meddle, shown in MEDDLING:
+            meddle(stack)
+            planned = stack.plan()
+            assert "will be updated in-place" in planned, meddle
+            assert shown in planned, planned
+            stack.apply()
+            stack.settled()
     finally:
+        running.close()
         stack.machine.docker("tag", base_image(), stack.machine.image)
 
 

@@ -134,7 +134,7 @@ def wanted_state(parts: Mapping[str, str]) -> ComposeState:
         for name, entry in sorted(config["services"].items())
         if _scale(entry)
     }
-    # A service may also be on the engine\'s own, `host` or `bridge`: those are no project\'s.
+    # A service may also be on the engine's own, `host` or `bridge`: those are no project's.
     used = {network for service in services.values() for network in service.networks}
     return ComposeState(services, tuple(sorted(used & set(networks.values()) - external)), tuple(sorted(volumes)))
 
