@@ -291,10 +291,9 @@ def _hopeless(wanted: ComposeState, running: Sequence[parse.Container]) -> bool:
 
 def _moving(found: ComposeState, problems: Sequence[ComposeDifference]) -> bool:
     """Whether something is still coming up by itself after Compose gave up."""
-    return bool(problems) and all(
-        one.what in ("health", "state") and found.services[one.service].state in ("running", "restarting")
-        for one in problems
-        if one.service
+    bad = [one for one in problems if one.service]
+    return bool(bad) and all(
+        one.what in ("health", "state") and found.services[one.service].state in ("running", "restarting") for one in bad
     )
 
 

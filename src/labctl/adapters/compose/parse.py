@@ -129,13 +129,13 @@ def wanted_state(parts: Mapping[str, str]) -> ComposeState:
     networks = {key: str((value or {}).get("name") or key) for key, value in (config.get("networks") or {}).items()}
     external = {networks[key] for key, value in (config.get("networks") or {}).items() if (value or {}).get("external")}
     volumes = [str((value or {}).get("name") or key) for key, value in (config.get("volumes") or {}).items()]
-    services = {
-        name: _wanted_service(entry, hashes.get(name, ""), images, networks)
-        for name, entry in sorted(config["services"].items())
-        if _scale(entry)
+    every = {
+        name: _wanted_service(entry, hashes.get(name, ""), images, networks) for name, entry in sorted(config["services"].items())
     }
-    # A service may also be on the engine's own, `host` or `bridge`: those are no project's.
-    used = {network for service in services.values() for network in service.networks}
+    # Compose makes the networks also of a service that is scaled to nothing. One may also be on the engine's own, `host` or
+    # `bridge`: those are no project's.
+    used = {network for service in every.values() for network in service.networks}
+    services = {name: service for name, service in every.items() if service.count}
     return ComposeState(services, tuple(sorted(used & set(networks.values()) - external)), tuple(sorted(volumes)))
 
 

@@ -65,7 +65,10 @@ def wanted(name: str, text: str, secrets: Mapping[str, Secret]) -> str:
             "compose config --hash '*' || return $?",
             section("images"),
             "compose config --images | sort -u | while read -r lab_image; do",
-            f'  lab_found=$(docker image inspect --format {shlex.quote(_IMAGE)} "$lab_image" 2>/dev/null) || continue',
+            f'  if ! lab_found=$(docker image inspect --format {shlex.quote(_IMAGE)} "$lab_image" 2>/dev/null); then',
+            # Compose reads a file without an engine: whether there is one, an image that is missing leaves open.
+            "    docker version --format . >/dev/null || exit $?; continue",
+            "  fi",
             '  printf \'%s %s\\n\' "$lab_image" "$lab_found"',
             "done",
         )
