@@ -35,9 +35,11 @@ def container(name: str = "web", status: str = "running", **more: Any) -> dict[s
 
 def found(*entries: dict[str, Any]) -> ComposeState:
     images = [{"id": ID, "digests": [f"a@{DIGEST}"]}, {"id": OTHER, "digests": None}]
+    # Compose makes the project's own network only where a service is on it.
+    has_own = not entries or any("lab_default" in entry["networks"] for entry in entries)
     parts = {
         "containers": "\n".join(map(json.dumps, entries)),
-        "networks": "lab_default lab\nother_default other\n",
+        "networks": "lab_default lab\nother_default other\n" if has_own else "other_default other\n",
         "volumes": "lab_b lab\nlab_a lab\n",
         "images": "\n".join(map(json.dumps, images)),
     }
@@ -108,7 +110,7 @@ def test_what_is_as_wanted_does_not_differ(service: dict[str, Any], entries: lis
             [container(), container(id="c2", networks=[])],
             "web: networks is lab_default (1 of 2), wanted lab_default",
         ),
-        ({"scale": 0}, [container()], "web: orphan is a container, wanted nothing"),
+        ({"scale": 0}, [container()], "web: orphan is a container, wanted nothing; networks is lab_default, wanted nothing"),
         (
             {"scale": 2},
             [container(), container(id="c2", networks=["lab_default", "by_hand"])],
