@@ -400,6 +400,18 @@ def test_a_guest_is_as_this_machine_and_nothing_is_left_of_the_connection(shell:
     assert not ours.exists()
 
 
+@pytest.mark.parametrize("how", ["stopped", "not in time"])
+def test_what_is_ended_here_ends_in_the_guest_too(shell: SshShell, tmp_path: Path, how: str) -> None:
+    stop = threading.Event()
+    script = f"trap 'echo told > {tmp_path}/told; exit 1' INT\nsleep 300 & echo $! > {tmp_path}/pid; wait"
+    threading.Timer(1.0, stop.set).start()
+    with pytest.raises(Interrupted if how == "stopped" else ShellError):
+        shell.run(script, stop=stop if how == "stopped" else None, timeout_s=30 if how == "stopped" else 1)
+    assert (tmp_path / "told").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
 def test_a_connection_that_was_lost_is_opened_again(shell: SshShell, server: Sshd) -> None:
     assert shell.run("echo one") == "one\n"
     before = list(clients(server))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,7 +26,23 @@ from labctl.model.secret import Secret
 CONNECT_TIMEOUT_S = 15
 SESSIONS = 8
 """At once over one connection: sshd's own limit is 10 (`MaxSessions`)."""
+END_TIMEOUT_S = 30.0
 _SSH_FAILED = 255
+# Each command over SSH has a process group of its own, which all that it starts is in.
+_END = """\
+lab_group() {
+  lab_pid=$(pgrep -o -f -- '^sh -s -- NAME') && lab_found=$(ps -o pgid= -p "$lab_pid" | tr -d ' ') && [ -n "$lab_found" ] &&
+    lab_pgid=$lab_found
+}
+lab_try=0 lab_pgid=
+while lab_group && [ "$lab_try" -lt 60 ]; do
+  case $lab_try in 0) kill -s INT -- "-$lab_pgid" ;; 40) kill -s KILL -- "-$lab_pgid" ;; esac
+  lab_try=$((lab_try + 1))
+  sleep 0.25
+done
+# What it had in the background does not mind an interrupt.
+[ -z "$lab_pgid" ] || kill -s KILL -- "-$lab_pgid" 2>/dev/null || :
+"""
 _POLL_S = 0.2
 
 
@@ -82,8 +99,12 @@ class Shell(ABC):
         timeout_s: float,
         stop: threading.Event | None,
         env: Mapping[str, str] | None = None,
+        ending: Callable[[], None] = lambda: None,
     ) -> tuple[int, str, str]:
-        """Runs a command in a session of its own: what a terminal sends to labctl must not reach it."""
+        """Runs a command in a session of its own: what a terminal sends to labctl must not reach it.
+
+        `ending` is called before it is ended here.
+        """
         with subprocess.Popen(
             list(command),
             stdin=subprocess.PIPE,
@@ -100,9 +121,11 @@ class Shell(ABC):
                 except subprocess.TimeoutExpired:
                     sent = b""
                     if stop is not None and stop.is_set():
+                        ending()
                         _end(process)
                         raise Interrupted("was interrupted", where=self.where) from None
                     if time.monotonic() > deadline:
+                        ending()
                         _end(process)
                         raise ShellError(f"did not end within {timeout_s:g} s", where=self.where, code=-1) from None
         return process.returncode, out.decode(errors="replace"), err.decode(errors="replace")
@@ -187,12 +210,18 @@ class SshShell(Shell):
             self._close()
 
     def _call(self, command: Sequence[str], content: bytes, timeout_s: float, stop: threading.Event | None) -> str:
-        remote = command[-1] if command[:2] == ["sh", "-c"] else "sh -s"
+        # A name by which the script is found in the guest: what ends here does not end there by itself.
+        name = f"labctl-{secrets.token_hex(8)}"
+        remote = command[-1] if command[:2] == ["sh", "-c"] else f"sh -s -- {name}"
         with self._free:
             for last in (False, True):
                 self._connect()
-                code, out, err = self._finish([*self._command(), self._address, "--", remote], content, timeout_s, stop)
+                command = [*self._command(), self._address, "--", remote]
+                # There first: the connection holds the output of a client that is gone, until the command there has ended.
+                code, out, err = self._finish(command, content, timeout_s, stop, ending=lambda: self._end_there(name))
                 if code == _SSH_FAILED and not last and self._is_lost():
+                    self._connect()
+                    self._end_there(name)
                     continue
                 break
         if code == _SSH_FAILED and self._is_lost():
@@ -200,6 +229,11 @@ class SshShell(Shell):
         if code:
             raise ShellError.of(code, err or out, self.where)
         return out
+
+    def _end_there(self, name: str) -> None:
+        """Interrupts a script in the guest, with all that it started, and waits until it has ended."""
+        script = _END.replace("NAME", name)
+        self._finish([*self._command(), self._address, "--", "sh -s"], script.encode(), END_TIMEOUT_S, None)
 
     def _command(self) -> list[str]:
         assert self._folder is not None
