@@ -1,4 +1,4 @@
-"""The stacks against the real provider: its schema, and `terraform validate`."""
+"""The stacks against the real providers: their schemas, and `terraform validate`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 
-from labctl.adapters.terraform import BPG_PROXMOX, Terraform, ensure_provider, find_engine, write_cli_config
+from labctl.adapters.terraform import (
+    BPG_PROXMOX,
+    PROGRAM_VARIABLE,
+    Terraform,
+    ensure_launcher,
+    ensure_provider,
+    find_engine,
+    own_program,
+    write_cli_config,
+)
+from labctl.model.ownprovider import OWN_PROVIDER, OWN_PROVIDER_VERSION
 from stacks.constructs.provider import PROXMOX_SOURCE, PROXMOX_VERSION
 
 pytestmark = pytest.mark.integration
@@ -23,13 +33,14 @@ META = {"//", "depends_on", "lifecycle", "provider", "count", "for_each"}
 
 
 class Workshop:
-    """Terraform with the real provider, in folders of its own."""
+    """Terraform with the real providers, in folders of its own."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.engine = find_engine()
         mirror = Path(os.environ.get("LABCTL_MIRROR") or REPOSITORY / ".cache" / "labctl" / "mirror")
         ensure_provider(mirror, BPG_PROXMOX, host=self.engine.registry_host)
+        ensure_launcher(mirror)
         self.cli_config = home / "cli.tfrc"
         write_cli_config(self.cli_config, mirror)
 
@@ -37,7 +48,9 @@ class Workshop:
         folder = self.home / name
         folder.mkdir(parents=True)
         (folder / "cdk.tf.json").write_text(json.dumps(document))
-        terraform = Terraform(self.engine, folder, stack=name, home=self.home / "home", cli_config=self.cli_config)
+        # The S3 region comes from the environment, as in a run.
+        env = {PROGRAM_VARIABLE: own_program(), "AWS_REGION": "eu-west-1"}
+        terraform = Terraform(self.engine, folder, stack=name, home=self.home / "home", cli_config=self.cli_config, env=env)
         terraform.init()
         return terraform
 
@@ -49,17 +62,25 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 @pytest.fixture(scope="module")
 def schema(workshop: Workshop) -> dict[str, Any]:
-    required = {"proxmox": {"source": PROXMOX_SOURCE, "version": PROXMOX_VERSION}}
+    """Of both providers: `provider` by name, `resource_schemas` of the two together."""
+    required = {
+        "proxmox": {"source": PROXMOX_SOURCE, "version": PROXMOX_VERSION},
+        "labctl": {"source": OWN_PROVIDER, "version": OWN_PROVIDER_VERSION},
+    }
     answer = workshop.terraform("schema", {"terraform": {"required_providers": required}}).providers_schema()
-    (provider,) = answer["provider_schemas"].values()
-    return dict(provider)
+    found = {address.rpartition("/")[2]: provider for address, provider in answer["provider_schemas"].items()}
+    return {
+        "provider": {name: provider["provider"] for name, provider in found.items()},
+        "resource_schemas": {kind: block for provider in found.values() for kind, block in provider["resource_schemas"].items()},
+    }
 
 
 def violations(document: dict[str, Any], schema: dict[str, Any]) -> list[str]:
     """What in a stack's document the provider does not know, deprecates, computes itself or requires in vain."""
     found: list[str] = []
-    for body in document.get("provider", {}).get("proxmox", []):
-        found += in_block("provider.proxmox", body, schema["provider"]["block"])
+    for provider, bodies in document.get("provider", {}).items():
+        for body in bodies:
+            found += in_block(f"provider.{provider}", body, schema["provider"][provider]["block"])
     for kind, resources in document.get("resource", {}).items():
         if kind not in schema["resource_schemas"]:
             found.append(f"{kind}: no such resource")
@@ -108,8 +129,8 @@ def in_attribute(where: str, value: Any, attribute: dict[str, Any]) -> Iterator[
                 yield from (f"{where}.{name}: required in JSON syntax" for name in wanted.keys() - item.keys())
 
 
-def test_there_are_documents() -> None:
-    assert len(DOCUMENTS) == 6
+def test_there_are_documents_of_every_layer() -> None:
+    assert {path.stem for path in DOCUMENTS} == {"foundation", "platform", "services", "mlserver", "web"}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -168,6 +189,20 @@ def test_terraform_refuses_a_wrong_argument(workshop: Workshop) -> None:
     assert verdict["valid"] is False
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda project: project.update(wait=1), "labctl_compose_project.kafka.wait: no such argument"),
+        (lambda project: project.update(content_hash=""), "labctl_compose_project.kafka.content_hash: computed by the provider"),
+        (lambda project: project.pop("compose"), "labctl_compose_project.kafka.compose: required"),
+    ],
+)
+def test_the_check_knows_labctls_own_provider_too(change: Any, said: str, schema: dict[str, Any]) -> None:
+    document = json.loads((GOLDEN / "services" / "services.json").read_text())
+    change(document["resource"]["labctl_compose_project"]["kafka"])
+    assert violations(document, schema) == [said]
+
+
 def test_stacks_and_mirror_mean_the_same_provider() -> None:
     assert (BPG_PROXMOX.name, BPG_PROXMOX.version) == (PROXMOX_SOURCE, PROXMOX_VERSION)
 
@@ -175,5 +210,5 @@ def test_stacks_and_mirror_mean_the_same_provider() -> None:
 def test_no_network_card_sets_the_deprecated_switch() -> None:
     # The schema cannot say it: the block is an attribute of objects there, without a word on its parts.
     for path in DOCUMENTS:
-        for vm in json.loads(path.read_text())["resource"][VM].values():
+        for vm in json.loads(path.read_text())["resource"].get(VM, {}).values():
             assert [card["enabled"] for card in vm["network_device"]] == ["${null}"]

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from labctl.adapters.vault import generate
-from labctl.model.catalogue import OPERATOR, STORE_ROOT, approles, bucket_secrets, catalogue, guest_role, policies
+from labctl.model.catalogue import OPERATOR, PROVIDER, STORE_ROOT, approles, bucket_secrets, catalogue, guest_role, policies
 from labctl.model.errors import UserError
 from labctl.model.lab import Lab
 
@@ -106,3 +106,47 @@ def test_roles_of_guests_log_in_once_from_their_address() -> None:
 
 def test_documents_are_the_same_every_time() -> None:
     assert policies(sandbox()) == policies(sandbox())
+
+
+def with_services(services: dict[str, object], guests: str = "container") -> Lab:
+    return Lab.model_validate({"name": "datalab", "target": {"sandbox": {"guests": guests}}, "services": services})
+
+
+def test_the_provider_reads_what_services_are_given_and_nothing_else() -> None:
+    lab = with_services({"postgres": {}, "mlflow": {}, "kafka": {}})
+    document = json.loads(policies(lab)[PROVIDER])["path"]
+    assert all(rule == {"capabilities": ["read"]} for rule in document.values())
+    wanted = {"labctl/content", "services/postgres", "services/mlflow", "store/mlflow"}
+    assert set(document) == {f"lab/data/{path}" for path in wanted}
+    assert {spec.path for spec in catalogue(lab) if PROVIDER in spec.readers} == wanted
+    (role,) = (role for role in approles(lab) if role.name == PROVIDER)
+    assert (role.policies, role.secret_id_num_uses, role.token_period_s) == ((PROVIDER,), 1, 0)
+    assert 0 < role.token_ttl_s <= 4 * 3600
+    assert 0 < role.secret_id_ttl_s <= 60
+
+
+def test_each_service_that_is_on_has_the_secrets_that_it_takes() -> None:
+    names = ("postgres", "kafka", "mlflow", "ollama", "open_webui", "portainer")
+    lab = with_services({name: {} for name in names})
+    known = {f"{spec.path}#{field}" for spec in catalogue(lab) for field in spec.fields}
+    for spec in lab.service_specs():
+        assert set(spec.kind.secrets.values()) <= known
+    one = with_services({"portainer": {}})
+    assert {spec.path for spec in catalogue(one)} - {spec.path for spec in catalogue(sandbox())} == {
+        "labctl/content",
+        "services/portainer",
+    }
+
+
+@pytest.mark.parametrize("lab", [with_services({}), with_services({"postgres": {}}, "appliance")])
+def test_without_services_there_is_nothing_for_the_provider(lab: Lab) -> None:
+    assert PROVIDER not in policies(lab)
+    assert PROVIDER not in {role.name for role in approles(lab)}
+    assert [spec.path for spec in catalogue(lab)] == [spec.path for spec in catalogue(sandbox())]
+
+
+def test_no_guest_reads_what_is_the_services() -> None:
+    lab = with_services({"postgres": {}, "mlflow": {}})
+    for guest in lab.guests():
+        document = json.loads(policies(lab)[guest_role(guest)])["path"]
+        assert not [path for path in document if "/services/" in path or "/labctl/" in path]
