@@ -93,7 +93,10 @@ class ComposeEngine:
             self._fetch(project, text, stop)
             wanted = self._wanted(project, text)
         before = self.found(project.name)
-        recreate = sorted({one.service for one in differences(wanted, before) if one.what == "networks" and one.service})
+        # Compose takes a container that was made and never started as it is, also where it was cut off before it got its secrets.
+        networks = {one.service for one in differences(wanted, before) if one.what == "networks"}
+        unborn = {name for name, service in before.services.items() if service.state == "created"}
+        recreate = sorted((networks | unborn) & set(wanted.services))
         said = ""
         try:
             dropped = sorted(set(before.networks) - set(wanted.networks))
