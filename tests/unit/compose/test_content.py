@@ -75,6 +75,41 @@ def test_variables() -> None:
     assert variables("$A ${B} ${C:-x} $$D $${E} $$$F $1 ${G?no}") == {"A", "B", "C", "F", "G"}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("mode: 0440", "mode: 0o440", 'mode: "0440"', "value: 1_000", "value: 0b11", "value: 1e3", "value: 1.10"),
+        *("value: 2024-01-01", "value: !reset null", "value: !override [a]", 'value: "0b11"', "value: '1_000'"),
+    ],
+)
+def test_a_value_stays_as_it_is_written(line: str) -> None:
+    text = f"services:\n  web:\n    image: a\n    {line}\n    secrets: [pw]\nsecrets: {{pw: {{environment: PW}}}}\n"
+    assert f"\n    {line}\n" in marked(replace(PROJECT, text=text))
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("services: {web: {command: '${A} $B ${D:?no}'}}", "A, B, D"),
+        ("services: {web: {command: '${A:-x} ${B-x} ${C:+x} ${D+x} $$E $${F}'}}", ""),
+        ("services: {web: {secrets: [s]}}\nsecrets: {s: {environment: A}}", "A"),
+        ("services: {web: {image: a}}\nconfigs: {c: {content: 'x $A'}}", "A"),
+        ("services: {web: {image: '${PW}'}}\nx-more: $A # $B", ""),
+    ],
+)
+def test_a_variable_without_a_secret_is_refused(text: str, missing: str) -> None:
+    project = replace(PROJECT, text=text)
+    if not missing:
+        marked(project)
+        return
+    with pytest.raises(ComposeInvalid, match=f"takes {missing} from the environment"):
+        marked(project)
+
+
+def test_what_makes_containers_anew_is_no_variable() -> None:
+    assert labels(replace(PROJECT, redeploy="$HOME"))["plain"] == {"labctl.redeploy": "$$HOME"}
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_without_the_key_the_hash_is_another(key: str, value: str) -> None:

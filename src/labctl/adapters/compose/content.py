@@ -18,13 +18,16 @@ from labctl.model.compose import CONTENT_LABEL, ComposeProject
 
 REDEPLOY_LABEL = "labctl.redeploy"
 _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)|([A-Za-z_][A-Za-z0-9_]*))")
+# `${NAME:-default}` and `${NAME:+value}` mean something without the variable.
+_NEEDED = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?!:?[-+]|[A-Za-z0-9_])|([A-Za-z_][A-Za-z0-9_]*))")
 
 
 def marked(project: ComposeProject) -> str:
     """The Compose file with the labels.
 
     Raises:
-        ComposeInvalid: It is no YAML, or not of the shape of a Compose file; names the line.
+        ComposeInvalid: It is no YAML, or not of the shape of a Compose file, and names the line; or takes a variable that the
+            project has no secret for.
     """
     document = _parse(project)
     where = f"project {project.name}"
@@ -33,12 +36,18 @@ def marked(project: ComposeProject) -> str:
         raise ComposeInvalid("has no services", where=where)
     if wrong := next(_misshapen(document), ""):
         raise ComposeInvalid(wrong, where=where)
+    if unknown := sorted(_needed(document) - set(project.secrets)):
+        raise ComposeInvalid(
+            f"its Compose file takes {', '.join(unknown)} from the environment, and there is no such secret",
+            where=where,
+            hint="Name each in `secrets`, with its path#field. A dollar sign that is meant for the container is written `$$`.",
+        )
     for service in services.values():
         labels = _labels(service.get("labels"))
         if content := _content(service, document, project):
             labels[CONTENT_LABEL] = content
         if project.redeploy:
-            labels[REDEPLOY_LABEL] = project.redeploy
+            labels[REDEPLOY_LABEL] = project.redeploy.replace("$", "$$")
         if labels:
             service["labels"] = labels
     out = StringIO()
@@ -49,6 +58,14 @@ def marked(project: ComposeProject) -> str:
 def variables(text: str) -> frozenset[str]:
     """The variables that a text takes from its environment."""
     return frozenset(braced or plain for braced, plain in _VARIABLE.findall(text) if braced or plain)
+
+
+def _needed(document: Mapping[str, Any]) -> frozenset[str]:
+    """The variables without which Compose would put nothing in their place, and go on."""
+    read = {name: part for name, part in document.items() if not str(name).startswith("x-")}
+    needed = {braced or plain for braced, plain in _NEEDED.findall(json.dumps(read, default=str)) if braced or plain}
+    secrets = (document.get("secrets") or {}).values()
+    return frozenset(needed | {str(one["environment"]) for one in secrets if isinstance(one, dict) and "environment" in one})
 
 
 def content_hash(project: ComposeProject) -> str:
@@ -117,7 +134,8 @@ def _parse(project: ComposeProject) -> dict[str, Any]:
 
 
 def _yaml() -> YAML:
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
+    # Each value stays as it is written: Compose reads `0440` as an octal number, YAML 1.2 as 440.
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = True
     yaml.width = 4096
     return yaml
