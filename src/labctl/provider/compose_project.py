@@ -203,4 +203,7 @@ def _state(state: ComposeState, *, planned: bool = False) -> State:
 def _service(service: ComposeService, *, planned: bool) -> State:
     # Of an image that the engine has to fetch first, nobody knows these yet.
     later = {"image_id": Unknown, "digest": Unknown} if planned and not service.image_id else {}
+    if later and service.state == "running" and service.health == "none":
+        # The image may bring a check of its own.
+        later["health"] = Unknown
     return {**asdict(service), "networks": list(service.networks), **later}

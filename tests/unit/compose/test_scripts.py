@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labctl.adapters.compose import LocalShell, ShellError, scripts
+from labctl.model.errors import UserError
 from labctl.model.secret import Secret
 
 AWKWARD = 'it\'s "a"\nline $HOME `id` \\ %s *'
@@ -126,6 +127,17 @@ def test_any_secret_comes_through(value: str) -> None:
     script = f'{scripts.environment({"PW": Secret(value)})}\nprintf %s "$PW"'
     done = subprocess.run(["sh", "-s"], input=script.encode(), capture_output=True, check=True)
     assert done.stdout.decode() == value
+
+
+@pytest.mark.parametrize("name", ["", "A B", "A=1; id; B", "1A", "A\n", "$(id)"])
+def test_a_name_that_no_variable_can_have_is_no_part_of_a_script(name: str) -> None:
+    with pytest.raises(UserError, match="not a name for a variable"):
+        scripts.environment({name: Secret("x")})
+
+
+def test_settings_of_the_user_for_compose_do_not_count(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMPOSE_PROFILES", "debug")
+    assert fake.run('echo "<$COMPOSE_PROFILES>"') == "<>\n"
 
 
 def test_parts_of_one_name_are_put_together() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labctl.adapters.compose import parse
+from labctl.adapters.compose import ComposeInvalid, parse
 from labctl.model.compose import ComposeService, ComposeState, differences
 
 ID, OTHER = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
@@ -46,10 +46,10 @@ def found(*entries: dict[str, Any]) -> ComposeState:
     return parse.found_states(parts)["lab"]
 
 
-def wanted(service: dict[str, Any], **more: Any) -> ComposeState:
+def wanted(service: dict[str, Any], check: dict[str, Any] | None = None, **more: Any) -> ComposeState:
     config = {"name": "lab", "services": {"web": {"image": "a:1", "networks": {"default": None}, **service}}}
     config |= {"networks": {"default": {"name": "lab_default", "ipam": {}}}, **more}
-    images = f"a:1 {json.dumps({'id': ID, 'digests': [f'a@{DIGEST}']})}\n"
+    images = f"a:1 {json.dumps({'id': ID, 'digests': [f'a@{DIGEST}'], 'config': {'Healthcheck': check}})}\n"
     return parse.wanted_state({"config": json.dumps(config), "hashes": "web abc\n", "images": images})
 
 
@@ -63,6 +63,7 @@ ONE_SHOT = {"labels": {"labctl.one-shot": "true"}}
         ({"scale": 2}, [container(), container(id="c2")]),
         ({"deploy": {"replicas": 2}}, [container(), container(id="c2")]),
         (ONE_SHOT, [container(status="exited", **ONE_SHOT)]),
+        (ONE_SHOT, [container(status="exited", health="unhealthy", **ONE_SHOT)]),
         ({"healthcheck": {"test": ["CMD", "true"]}}, [container(health="healthy")]),
         ({"healthcheck": {"disable": True}}, [container()]),
         ({"network_mode": "host", "networks": None}, [container(networks=["host"])]),
@@ -72,7 +73,17 @@ ONE_SHOT = {"labels": {"labctl.one-shot": "true"}}
         ({}, [container(), {**container(id="c3"), "labels": {"com.docker.compose.project": "lab"}}]),
     ],
     ids=[
-        *("one container", "scale", "replicas", "one-shot", "healthy", "check disabled", "host network", "joined network"),
+        *(
+            "one container",
+            "scale",
+            "replicas",
+            "one-shot",
+            "one-shot that was looked after",
+            "healthy",
+            "check disabled",
+            "host network",
+            "joined network",
+        ),
         *("content", "run by hand", "no service of Compose"),
     ],
 )
@@ -125,6 +136,30 @@ def test_what_is_as_wanted_does_not_differ(service: dict[str, Any], entries: lis
 )
 def test_each_difference_is_told(service: dict[str, Any], entries: list[dict[str, Any]], text: str) -> None:
     assert "; ".join(map(str, differences(wanted(service), found(*entries)))) == text
+
+
+@pytest.mark.parametrize(
+    ("service", "image", "health"),
+    [
+        ({}, {"Test": ["CMD", "true"]}, "healthy"),
+        ({}, {"Test": ["NONE"]}, "none"),
+        ({}, {"Interval": 1}, "none"),
+        ({"healthcheck": {"disable": True}}, {"Test": ["CMD", "true"]}, "none"),
+        ({"healthcheck": {"test": ["NONE"]}}, {"Test": ["CMD", "true"]}, "none"),
+        ({"healthcheck": {"interval": "5s"}}, {"Test": ["CMD", "true"]}, "healthy"),
+        ({"healthcheck": {"interval": "5s"}}, None, "none"),
+        ({"image": "other:1", "healthcheck": {"interval": "5s"}}, None, "healthy"),
+        ({"image": "other:1"}, None, "none"),
+        (ONE_SHOT, {"Test": ["CMD", "true"]}, "none"),
+    ],
+)
+def test_an_image_may_bring_the_check_of_its_health(service: dict[str, Any], image: dict[str, Any] | None, health: str) -> None:
+    assert wanted(service, image).services["web"].health == health
+
+
+def test_a_service_without_an_image_is_refused() -> None:
+    with pytest.raises(ComposeInvalid, match="project lab: service web names no image"):
+        wanted({"image": None, "build": {"context": "."}})
 
 
 def test_of_several_the_one_that_is_ill_is_seen() -> None:

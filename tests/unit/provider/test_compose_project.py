@@ -167,6 +167,8 @@ def test_of_an_image_that_is_still_to_be_fetched_the_id_is_unknown(terraform: Te
     engine.wants = ComposeState({"web": replace(SERVICE, image_id="")}, ("p_default",))
     service = terraform.plan(None)["services"]["web"]
     assert (service["image_id"], service["digest"], service["config_hash"]) == (UNKNOWN, UNKNOWN, "c1")
+    engine.wants = ComposeState({"web": replace(SERVICE, image_id="", health="none")}, ("p_default",))
+    assert terraform.plan(None)["services"]["web"]["health"] == UNKNOWN
 
 
 def test_an_engine_out_of_reach_leaves_a_create_unknown_and_stops_everything_else(terraform: Terraform, engine: Engine) -> None:

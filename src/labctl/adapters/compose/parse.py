@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from labctl.adapters.compose.errors import ComposeInvalid
 from labctl.model.compose import CONTENT_LABEL, ONE_SHOT_LABEL, ComposeService, ComposeState, Health, State
 
 _PREFIX = "com.docker.compose"
@@ -69,7 +70,8 @@ def _container(entry: Mapping[str, Any]) -> Container | None:
         image=entry["image"],
         image_id=entry["image_id"],
         state=state,
-        health=(entry["state"].get("Health") or {}).get("Status") or "none",
+        # What has done its work keeps the health that it had last.
+        health="none" if state == "completed" else (entry["state"].get("Health") or {}).get("Status") or "none",
         config_hash=labels.get(f"{_PREFIX}.config-hash", ""),
         content_hash=labels.get(CONTENT_LABEL, ""),
         started=entry["state"]["StartedAt"],
@@ -122,8 +124,16 @@ def _shared(same: Sequence[Container]) -> tuple[str, ...]:
 
 
 def wanted_state(parts: Mapping[str, str]) -> ComposeState:
-    """What Compose would make of a file."""
+    """What Compose would make of a file.
+
+    Raises:
+        ComposeInvalid: A service has no image: labctl builds images apart from projects.
+    """
     config = json.loads(parts["config"])
+    for name, entry in config["services"].items():
+        if not entry.get("image"):
+            hint = "Build it by a `labctl_image`, and name what that pushes as `image`."
+            raise ComposeInvalid(f"service {name} names no image", where=f"project {config.get('name', '')}", hint=hint)
     hashes = dict(line.split()[:2] for line in parts["hashes"].splitlines() if line.strip())
     images = _images(parts.get("images", ""))
     networks = {key: str((value or {}).get("name") or key) for key, value in (config.get("networks") or {}).items()}
@@ -144,9 +154,8 @@ def _wanted_service(
 ) -> ComposeService:
     labels = entry.get("labels") or {}
     one_shot = labels.get(ONE_SHOT_LABEL) == "true"
-    check = entry.get("healthcheck") or {}
-    healthy = bool(check) and not check.get("disable") and not one_shot
     image = images.get(entry["image"], {})
+    healthy = _is_checked(entry.get("healthcheck") or {}, image) and not one_shot
     # On the host's network, or another container's, it is on none of its own.
     joined = () if entry.get("network_mode") else tuple(sorted(networks[key] for key in entry.get("networks") or {}))
     return ComposeService(
@@ -160,6 +169,16 @@ def _wanted_service(
         count=_scale(entry),
         networks=joined or ((str(entry["network_mode"]),) if entry.get("network_mode") in ("host", "none", "bridge") else ()),
     )
+
+
+def _is_checked(check: Mapping[str, Any], image: Mapping[str, Any]) -> bool:
+    """Whether the engine looks after a container's health, by the file's command or else by the image's own."""
+    if check.get("disable"):
+        return False
+    own = ((image.get("config") or {}).get("Healthcheck") or {}).get("Test")
+    # Without the image: one that only sets its times is taken to have a command.
+    test: Sequence[str] = check.get("test") or (own if image else ["CMD"] if check else None) or ["NONE"]
+    return test[0] != "NONE"
 
 
 def _scale(entry: Mapping[str, Any]) -> int:

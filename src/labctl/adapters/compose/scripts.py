@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 
+from labctl.model.errors import UserError
 from labctl.model.secret import Secret
 
 SECTION = "\x1e"
@@ -17,6 +19,7 @@ _CONTAINER = (
     '"state":{{json .State}},"restarts":{{json .RestartCount}},"networks":{{json .NetworkSettings.Networks}}}'
 )
 _IMAGE = '{"id":{{json .Id}},"digests":{{json .RepoDigests}}}'
+_CONFIGURED = '{"id":{{json .Id}},"digests":{{json .RepoDigests}},"config":{{json .Config}}}'
 # Older installations have Compose as a program of its own.
 _COMPOSE = (
     "if docker compose version >/dev/null 2>&1; then lab_compose='docker compose'\n"
@@ -40,7 +43,14 @@ def sections(output: str) -> dict[str, str]:
 
 
 def environment(secrets: Mapping[str, Secret]) -> str:
-    """Sets variables that are not to be seen in any list of processes."""
+    """Sets variables that are not to be seen in any list of processes.
+
+    Raises:
+        UserError: One has a name that no variable can have.
+    """
+    for name in secrets:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise UserError(f"{name!r} is not a name for a variable", hint="Use letters, digits and _, and begin with no digit.")
     return "\n".join(f"export {name}={shlex.quote(value.reveal())}" for name, value in sorted(secrets.items())) or ":"
 
 
@@ -65,7 +75,7 @@ def wanted(name: str, text: str, secrets: Mapping[str, Secret]) -> str:
             "compose config --hash '*' || return $?",
             section("images"),
             "compose config --images | sort -u | while read -r lab_image; do",
-            f'  if ! lab_found=$(docker image inspect --format {shlex.quote(_IMAGE)} "$lab_image" 2>/dev/null); then',
+            f'  if ! lab_found=$(docker image inspect --format {shlex.quote(_CONFIGURED)} "$lab_image" 2>/dev/null); then',
             # Compose reads a file without an engine: whether there is one, an image that is missing leaves open.
             "    docker version --format . >/dev/null || exit $?; continue",
             "  fi",

@@ -152,7 +152,9 @@ class LocalShell(Shell):
 
     def __init__(self, docker_host: str = "", env: Mapping[str, str] | None = None, path: Sequence[Path] = ()) -> None:
         self.where = docker_host or "the Docker engine of this machine"
-        found = {**os.environ, **(env or {})}
+        # Compose's own settings, such as profiles, would be the user's, not the project's.
+        users = {name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")}
+        found = {**users, **(env or {})}
         if docker_host:
             found["DOCKER_HOST"] = docker_host
         if "DOCKER_CERT_PATH" in found and docker_host.startswith("tcp://"):
