@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -211,6 +212,41 @@ def test_a_restart_loop_without_a_health_check_fails_fast_with_its_lines(engine:
     assert PASSWORD not in str(caught.value) + caught.value.hint + caught.value.log
 
 
+def test_a_container_that_was_restarted_long_ago_is_up(engine: ComposeEngine, make: Make) -> None:
+    fails = "n=$$(cat /tmp/n || echo); echo $${n}x >/tmp/n; test $${#n} -gt 3 || exit 1; exec sleep 900"
+    project = make({"web": {**SLEEP, "command": ["sh", "-c", fails], "restart": "always"}})
+    with contextlib.suppress(NotConverged):
+        engine.apply(project)
+    (before,) = ids(project, "web")
+    deadline = time.monotonic() + 20
+    while docker("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", before) != "4 running":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert engine.apply(project).services["web"].state == "running"
+    assert ids(project, "web") == [before]
+
+
+def test_a_paused_container_is_made_anew(engine: ComposeEngine, make: Make) -> None:
+    project = make({"web": SLEEP})
+    engine.apply(project)
+    docker("pause", *ids(project, "web"))
+    assert kinds(engine, project) == {("web", "state")}
+    assert engine.apply(project).services["web"].state == "running"
+
+
+def test_the_check_of_an_image_is_waited_for(engine: ComposeEngine, make: Make, path: Path) -> None:
+    tag = f"lctest-{uuid.uuid4().hex[:8]}:1"
+    file = f"FROM {IMAGE}\nHEALTHCHECK --interval=1s --retries=1 CMD test -e /tmp/ready\n"
+    subprocess.run([str(path / "docker"), "build", "-q", "-t", tag, "-"], input=file.encode(), check=True, capture_output=True)
+    try:
+        project = make({"web": {**SLEEP, "image": tag, "command": ["sh", "-c", "sleep 1; touch /tmp/ready; exec sleep 900"]}})
+        assert engine.apply(project).services["web"].health == "healthy"
+        assert kinds(engine, project) == set()
+    finally:
+        engine.destroy(project.name)
+        docker("rmi", "-f", tag)
+
+
 def test_an_unhealthy_service_is_told(engine: ComposeEngine, make: Make) -> None:
     project = make({"web": {**SLEEP, "healthcheck": CHECK}}, wait_s=4.0)
     with pytest.raises(NotConverged, match="web: health is unhealthy, wanted healthy"):
@@ -313,6 +349,22 @@ def test_two_at_once_do_not_disturb_each_other(engine: ComposeEngine, make: Make
     for n, project in enumerate(projects):
         assert not kinds(engine, project)
         assert f"ME={n}" in engine.execute(project.name, "web", ["env"])
+
+
+def test_who_may_read_a_secret_is_as_the_file_says(engine: ComposeEngine, make: Make) -> None:
+    services = f"services: {{web: {{image: '{IMAGE}', command: [sleep, '900'], secrets: [{{source: pw, mode: 0440}}]}}}}"
+    project = replace(make({}, {"PW": PASSWORD}), text=f"{services}\nsecrets: {{pw: {{environment: PW}}}}\n")
+    engine.apply(project)
+    assert engine.execute(project.name, "web", ["sh", "-c", "stat -c %a /run/secrets/pw"]) == "440\n"
+
+
+def test_what_a_command_says_of_a_secret_when_it_fails_is_masked(engine: ComposeEngine, make: Make) -> None:
+    project = make({"web": SLEEP})
+    engine.apply(project)
+    env = {"PW": Secret("first-line\nsecond-line\n")}
+    with pytest.raises(ShellError, match=r"refused: \*\*\* \*\*\*") as caught:
+        engine.execute(project.name, "web", ["sh", "-c", "echo refused: $PW >&2; exit 4"], env=env)
+    assert caught.value.code == 4
 
 
 def test_commands_and_logs(engine: ComposeEngine, make: Make) -> None:

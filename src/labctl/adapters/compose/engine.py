@@ -92,11 +92,15 @@ class ComposeEngine:
             progress("fetching images")
             self._fetch(project, text, stop)
             wanted = self._wanted(project, text)
-        before = self.found(project.name)
+        parts = scripts.sections(self._shell.run(scripts.found(project.name)))
+        before = parse.found_states(parts).get(project.name, ComposeState({}))
+        # The engine counts restarts over all of a container's life: those of long ago say nothing of now.
+        old = {one.id: one.restarts for one in parse.containers(parts.get("containers", ""))}
         # Compose takes a container that was made and never started as it is, also where it was cut off before it got its secrets.
         networks = {one.service for one in differences(wanted, before) if one.what == "networks"}
-        unborn = {name for name, service in before.services.items() if service.state == "created"}
-        recreate = sorted((networks | unborn) & set(wanted.services))
+        # One that is paused it can neither start nor leave.
+        stuck = {name for name, service in before.services.items() if service.state in ("created", "paused")}
+        recreate = sorted((networks | stuck) & set(wanted.services))
         said = ""
         try:
             dropped = sorted(set(before.networks) - set(wanted.networks))
@@ -105,7 +109,7 @@ class ComposeEngine:
         except ShellError as error:
             # Its own exit code says little either way: the containers decide. What it said may be why.
             said = "\n".join(filter(None, (_masked(error.message, project.secrets), error.hint)))
-        return self._wait(project, wanted, said, progress, stop)
+        return self._wait(project, wanted, said, old, progress=progress, stop=stop)
 
     def destroy(self, name: str, *, volumes: bool = False) -> None:
         """Removes the containers and networks of a project, and its volumes where asked. Nothing there is no error."""
@@ -138,7 +142,11 @@ class ComposeEngine:
             ShellError: The command failed.
         """
         container = self._one(project, service)
-        return self._shell.run(scripts.execute(container.id, argv, stdin, env or {}), timeout_s=timeout_s)
+        try:
+            return self._shell.run(scripts.execute(container.id, argv, stdin, env or {}), timeout_s=timeout_s)
+        except ShellError as error:
+            message = _masked(error.message, env or {})
+            raise ShellError(message, code=error.code, hint=error.hint, where=error.where) from None
 
     def enter(self, project: str, service: str, argv: Sequence[str]) -> int:
         """Runs a command in a service's container on this terminal; returns its exit code."""
@@ -191,9 +199,10 @@ class ComposeEngine:
         try:
             answer = self._shell.run(scripts.wanted(project.name, text, project.secrets))
         except ShellError as error:
-            raise ComposeInvalid(
-                f"Compose refuses its file: {_masked(error.message, project.secrets)}", where=f"project {project.name}"
-            ) from None
+            if error.code < 0:
+                raise
+            message = f"Compose refuses its file: {_masked(error.message, project.secrets)}"
+            raise ComposeInvalid(message, where=f"project {project.name}", hint=error.hint) from None
         return parse.wanted_state(scripts.sections(answer))
 
     def _fetch(self, project: ComposeProject, text: str, stop: threading.Event | None) -> None:
@@ -201,12 +210,18 @@ class ComposeEngine:
             script = scripts.pull(project.name, text, project.secrets)
             self._shell.run(script, timeout_s=PULL_TIMEOUT_S, stop=stop)
         except ShellError as error:
-            raise AdapterError(
-                f"an image cannot be fetched: {error.message}", where=f"project {project.name}", hint=error.hint
-            ) from None
+            message = f"an image cannot be fetched: {_masked(error.message, project.secrets)}"
+            raise AdapterError(message, where=f"project {project.name}", hint=error.hint) from None
 
     def _wait(
-        self, project: ComposeProject, wanted: ComposeState, said: str, progress: Tell, stop: threading.Event | None
+        self,
+        project: ComposeProject,
+        wanted: ComposeState,
+        said: str,
+        old: Mapping[str, int],
+        *,
+        progress: Tell,
+        stop: threading.Event | None,
     ) -> ComposeState:
         began = time.monotonic()
         steady = _Steady()
@@ -219,7 +234,7 @@ class ComposeEngine:
             if not problems and steady.since(running, wanted) >= SETTLE_S:
                 return found
             waited = time.monotonic() - began
-            hopeless = _hopeless(wanted, running) or (said and waited > SETTLE_S and not _moving(found, problems))
+            hopeless = _hopeless(wanted, running, old) or (said and waited > SETTLE_S and not _moving(found, problems))
             if waited > project.wait_s or hopeless:
                 raise NotConverged(project.name, problems, self._worst_log(project, problems, running), said)
             if stop is not None and stop.wait(0):
@@ -279,13 +294,13 @@ def _watched(service: ComposeService | None) -> bool:
     return service is not None and service.health == "none" and service.state == "running"
 
 
-def _hopeless(wanted: ComposeState, running: Sequence[parse.Container]) -> bool:
+def _hopeless(wanted: ComposeState, running: Sequence[parse.Container], old: Mapping[str, int]) -> bool:
     """Whether waiting longer is in vain: a container that ended for good, or that is restarted again and again."""
     for one in running:
         service = wanted.services.get(one.service)
         if service is None:
             continue
-        if one.restarts >= 3 and (one.state == "restarting" or service.health == "none"):
+        if one.restarts - old.get(one.id, 0) >= 3 and (one.state == "restarting" or service.health == "none"):
             return True
         if one.state in ("exited", "dead") and one.config_hash == service.config_hash:
             return True
@@ -301,7 +316,9 @@ def _moving(found: ComposeState, problems: Sequence[ComposeDifference]) -> bool:
 
 
 def _masked(text: str, secrets: Mapping[str, Secret]) -> str:
-    for value in sorted((one.reveal() for one in secrets.values()), key=len, reverse=True):
+    # A log may hold a part of a value of several lines, and what a program prints of one often lacks its last line break.
+    values = {line.strip() for one in secrets.values() for line in one.reveal().splitlines()}
+    for value in sorted(values, key=len, reverse=True):
         if len(value) > 3:
             text = text.replace(value, MASK)
     return text
