@@ -189,7 +189,7 @@ def test_seaweedfs_is_on_loopback_and_s3_behind_the_socket(weed: tuple[subproces
     proxyd = "/usr/lib/systemd/systemd-socket-proxyd"
     activate = shutil.which("systemd-socket-activate")
     if not activate or not Path(proxyd).exists():
-        pytest.skip("systemd-socket-proxyd is missing: apt-get install systemd")
+        lacking("systemd-socket-proxyd is missing: apt-get install systemd")
     service = re.search(r"^ExecStart=(.*)$", _files("store")["/etc/systemd/system/seaweedfs-s3.service"], re.MULTILINE)
     assert service
     assert proxyd in service[1]
