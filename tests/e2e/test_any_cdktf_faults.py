@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.appfolder import AppFolder, data, reading, upstream
+from tests.processes import runs
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_ctrl_c_ends_the_app_with_all_it_has_started(app: AppFolder) -> None:
     assert process.returncode == 130
     assert said == "error: interrupted\n  Nothing was lost: run the command again to go on.\n"
     limit = time.monotonic() + 5
-    while _runs(int(child.read_text())):
+    while runs(int(child.read_text())):
         assert time.monotonic() < limit
         time.sleep(0.002)
 
@@ -115,14 +116,6 @@ def _until(reached: Any, process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < limit
         time.sleep(0.002)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 # -- while it is planned and applied -----------------------------------------------------------------------------------

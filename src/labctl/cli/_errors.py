@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from labctl.cli._terminal import colour
+from labctl.cli._terminal import colour, print_whole
 from labctl.model.errors import LabError
 
 JSON_WANTED = "labctl.json"
@@ -42,7 +42,7 @@ def wants_json(context: typer.Context, value: bool) -> bool:
 def tell(error: LabError, context: typer.Context) -> None:
     """Prints the error's event where `--json` was given; once, whoever calls first."""
     if context.meta.pop(JSON_WANTED, False):
-        print(json.dumps(error_event(error)) + "\n", end="", flush=True)
+        print_whole(json.dumps(error_event(error)))
 
 
 def _interrupted(error: LabError) -> bool:

@@ -22,6 +22,11 @@ def can_ask() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
+def print_whole(text: str, stream: TextIO | None = None) -> None:
+    """Prints lines in one piece: an unbuffered stream gets a line's end by itself, and the lines of two threads run together."""
+    print(f"{text}\n", end="", flush=True, file=stream)
+
+
 def forget_typed() -> None:
     """Drops what was typed before a question was on the screen: it cannot have been meant as its answer."""
     termios.tcflush(sys.stdin, termios.TCIFLUSH)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from labctl.cli._errors import JSON_WANTED, tell
-from labctl.cli._terminal import is_terminal
+from labctl.cli._terminal import is_terminal, print_whole
 from labctl.model.errors import LabError
 
 if TYPE_CHECKING:
@@ -55,18 +55,13 @@ class JsonLines:
         if event.type == "report":
             self._report = event
         else:
-            _print_event(event)
+            print_whole(json.dumps(event.as_dict()))
 
     def close(self) -> None:
         """Prints what was held back."""
         if self._report is not None:
-            _print_event(self._report)
+            print_whole(json.dumps(self._report.as_dict()))
             self._report = None
-
-
-def _print_event(event: Event) -> None:
-    # In one piece: an unbuffered stdout gets the line's end by itself, and the lines of two threads run together.
-    print(json.dumps(event.as_dict()) + "\n", end="", flush=True)
 
 
 def plain_lines(event: Event) -> None:
@@ -74,10 +69,9 @@ def plain_lines(event: Event) -> None:
     line = _line(event)
     if line:
         # Warnings go where the errors go, so that a pipe carries what was asked for.
-        # In one piece, as `_print_event` says.
         stream = sys.stderr if event.type in ("warning", "error") else sys.stdout
         hints = str(event.fields.get("hint", "")).splitlines() if stream is sys.stderr else []
-        print("".join(f"{part}\n" for part in (line, *(f"  {hint}" for hint in hints))), end="", flush=True, file=stream)
+        print_whole("\n".join((line, *(f"  {hint}" for hint in hints))), stream)
 
 
 def complaints(event: Event) -> None:

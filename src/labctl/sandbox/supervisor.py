@@ -64,7 +64,12 @@ def start(
                 timeout_s = max(timeout_s, CONTAINERS_TIMEOUT_S)
             CredentialFiles(layout.home).make(config.address)
             config.write(layout.config)
-            _wait_booted(layout, _spawn(layout), timeout_s)
+            process = _spawn(layout)
+            _wait_booted(layout, process, timeout_s)
+            if _daemon(layout) not in (0, process.pid):
+                # It comes too late, and would take the home as soon as the other one ends.
+                process.kill()
+                process.wait()
     info = status(layout.home)
     if info is None or not info.running:
         raise AdapterError("the sandbox ended right after its start", where=str(layout.log), hint=_tail(layout.log))
@@ -343,13 +348,9 @@ def _wait_booted(layout: Layout, process: subprocess.Popen[bytes] | None, timeou
     """
     deadline = time.monotonic() + timeout_s
     while (_daemon(layout) or (process and process.poll() is None)) and time.monotonic() < deadline:
-        if pid := _daemon(layout):
+        if _daemon(layout):
             with contextlib.suppress(AdapterError):
                 if control(layout.home, "GET", "status", timeout_s=2)["booted"]:
-                    if process and process.pid != pid:
-                        # It comes too late, and would take the home as soon as the other one ends.
-                        process.kill()
-                        process.wait()
                     return
         time.sleep(0.05)
     ended = process.poll() if process else None

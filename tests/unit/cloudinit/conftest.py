@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ import yaml
 from labctl.cloudinit import UserDataRequest, user_data
 from labctl.model.lab import Lab
 from labctl.model.labfile import parse_lab
-from tests.needs import needed
 
 OPERATOR = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKx0hVq0ZVv7sQ5sXUoOe2a1gJ7l6mS2m8iXcY1bQ2nE operator@example.com"
 VAULT_TOKEN = "${TfToken[TOKEN.7]}"
@@ -71,12 +69,6 @@ def requests() -> dict[str, UserDataRequest]:
 @pytest.fixture(scope="session")
 def documents(requests: dict[str, UserDataRequest]) -> dict[str, str]:
     return {name: user_data(request) for name, request in requests.items()}
-
-
-@pytest.fixture(scope="session")
-def tool() -> Callable[[str, str], str]:
-    """Finds a program; without it a test is skipped with the command that brings it, and fails in CI."""
-    return needed
 
 
 @dataclass

@@ -15,8 +15,7 @@ import pytest
 import yaml
 
 from labctl.cloudinit import GITLAB_SECRETS_FILE, GITLAB_SECRETS_KEYS
-
-Tool = Callable[[str, str], str]
+from tests.needs import needed
 
 # What Omnibus does with the file, in short: settings are hashes, URLs are methods, everything else is an error.
 EVALUATE = """
@@ -40,14 +39,14 @@ def _files(text: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def evaluate(tmp_path: Path, documents: dict[str, str], tool: Tool) -> Callable[..., subprocess.CompletedProcess[str]]:
+def evaluate(tmp_path: Path, documents: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(name: str, secrets: dict[str, str] | None) -> subprocess.CompletedProcess[str]:
         delivered = tmp_path / "gitlab.json"
         if secrets is not None:
             delivered.write_text(json.dumps(secrets))
         config = tmp_path / "gitlab.rb"
         config.write_text(_files(documents[name])["/etc/gitlab/gitlab.rb"].replace(GITLAB_SECRETS_FILE, str(delivered)))
-        ruby = tool("ruby", "ruby")
+        ruby = needed("ruby", "ruby")
         checked = subprocess.run([ruby, "-wc", str(config)], capture_output=True, text=True, check=False)
         assert (checked.stdout, checked.stderr) == ("Syntax OK\n", "")
         return subprocess.run([ruby, "-e", EVALUATE, str(config)], capture_output=True, text=True, check=False)
@@ -100,15 +99,15 @@ def test_gitlab_rb_needs_every_agreed_key(missing: str, evaluate: Callable[..., 
     assert missing in done.stderr
 
 
-def test_the_harness_refuses_an_unknown_setting(tmp_path: Path, tool: Tool) -> None:
+def test_the_harness_refuses_an_unknown_setting(tmp_path: Path) -> None:
     config = tmp_path / "gitlab.rb"
     config.write_text("registrry['database'] = {}\n")
-    assert subprocess.run([tool("ruby", "ruby"), "-e", EVALUATE, str(config)], capture_output=True, check=False).returncode
+    assert subprocess.run([needed("ruby", "ruby"), "-e", EVALUATE, str(config)], capture_output=True, check=False).returncode
 
 
-def test_gitlab_settings_are_ruby(documents: dict[str, str], tool: Tool) -> None:
+def test_gitlab_settings_are_ruby(documents: dict[str, str]) -> None:
     text = _files(documents["gitlab"])["/usr/local/lib/lab/gitlab-settings.rb"]
-    subprocess.run([tool("ruby", "ruby"), "-wc"], input=text, text=True, check=True, capture_output=True)
+    subprocess.run([needed("ruby", "ruby"), "-wc"], input=text, text=True, check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -136,9 +135,9 @@ def system_root(tmp_path: Path) -> Callable[[dict[str, str]], Path]:
     return build
 
 
-def _verify(root: Path, units: list[str], tool: Tool) -> str:
+def _verify(root: Path, units: list[str]) -> str:
     done = subprocess.run(
-        [tool("systemd-analyze", "systemd"), "verify", f"--root={root}", "--man=no", *units],
+        [needed("systemd-analyze", "systemd"), "verify", f"--root={root}", "--man=no", *units],
         capture_output=True,
         text=True,
         check=False,
@@ -149,30 +148,32 @@ def _verify(root: Path, units: list[str], tool: Tool) -> str:
 
 @pytest.mark.parametrize("name", ["vault", "store", "gitlab", "docker"])
 def test_systemd_reads_the_units(
-    name: str, documents: dict[str, str], system_root: Callable[[dict[str, str]], Path], tool: Tool
+    name: str,
+    documents: dict[str, str],
+    system_root: Callable[[dict[str, str]], Path],
 ) -> None:
-    tool("systemd-analyze", "systemd")
+    needed("systemd-analyze", "systemd")
     units = {path: text for path, text in _files(documents[name]).items() if path.startswith("/etc/systemd/system/")}
     assert units
-    assert _verify(system_root(units), list(units), tool) == ""
+    assert _verify(system_root(units), list(units)) == ""
 
 
-def test_a_unit_with_a_slip_is_noticed(system_root: Callable[[dict[str, str]], Path], tool: Tool) -> None:
-    tool("systemd-analyze", "systemd")
+def test_a_unit_with_a_slip_is_noticed(system_root: Callable[[dict[str, str]], Path]) -> None:
+    needed("systemd-analyze", "systemd")
     path = "/etc/systemd/system/slip.service"
-    assert _verify(system_root({path: "[Service]\nExecStrat=/usr/bin/true\nExecStart=/usr/bin/true\n"}), [path], tool)
+    assert _verify(system_root({path: "[Service]\nExecStrat=/usr/bin/true\nExecStart=/usr/bin/true\n"}), [path])
 
 
-def test_sudo_takes_the_operators_line(documents: dict[str, str], tmp_path: Path, tool: Tool) -> None:
+def test_sudo_takes_the_operators_line(documents: dict[str, str], tmp_path: Path) -> None:
     ops = yaml.safe_load(documents["vault"])["users"][0]
     file = tmp_path / "sudoers"
     file.write_text(f"{ops['name']} {ops['sudo']}\n")
     file.chmod(0o440)
-    subprocess.run([tool("visudo", "sudo"), "--check", "--strict", "--file", str(file)], check=True, capture_output=True)
+    subprocess.run([needed("visudo", "sudo"), "--check", "--strict", "--file", str(file)], check=True, capture_output=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="logrotate changes owners: run as root, as in a guest")
-def test_logrotate_rotates_the_audit_log_and_tells_openbao(documents: dict[str, str], tmp_path: Path, tool: Tool) -> None:
+def test_logrotate_rotates_the_audit_log_and_tells_openbao(documents: dict[str, str], tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.mkdir(mode=0o700)
     (log / "audit.log").write_text("entry\n")
@@ -186,7 +187,7 @@ def test_logrotate_rotates_the_audit_log_and_tells_openbao(documents: dict[str, 
     config = tmp_path / "openbao.logrotate"
     config.write_text(text)
     config.chmod(0o644)
-    command = [tool("logrotate", "logrotate"), "--force", "--state", str(tmp_path / "state"), str(config)]
+    command = [needed("logrotate", "logrotate"), "--force", "--state", str(tmp_path / "state"), str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert (log / "audit.log.1").read_text() == "entry\n"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from labctl.cloudinit.quoting import environment, hcl, ruby
 from labctl.model.errors import UserError
+from tests.needs import needed
 
 LINE = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]) | st.sampled_from("\\'\"`$#{}!%()"))
 FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -19,9 +20,9 @@ NASTY = ["it's", "\\", "\\'", "#{1+1}", '"', "$(id)", "`id`", "${HOME}", "a\\\\"
 
 @FEW
 @given(st.lists(LINE, min_size=1).map(lambda lines: NASTY + lines))
-def test_ruby_reads_the_value(tool: Callable[[str, str], str], values: list[str]) -> None:
+def test_ruby_reads_the_value(values: list[str]) -> None:
     program = "# encoding: utf-8\nrequire 'json'\nputs JSON.generate([" + ",".join(ruby(value) for value in values) + "])"
-    done = subprocess.run([tool("ruby", "ruby"), "-"], input=program, capture_output=True, text=True, check=True)
+    done = subprocess.run([needed("ruby", "ruby"), "-"], input=program, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == values
 
 

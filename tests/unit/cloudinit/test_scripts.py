@@ -11,12 +11,14 @@ import os
 import re
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+
+from tests.needs import needed
 
 if TYPE_CHECKING:
     from conftest import Guest
@@ -30,9 +32,9 @@ def test_bash_parses_every_script(guest: Guest) -> None:
         subprocess.run(["bash", "-n"], input=text, text=True, check=True)
 
 
-def test_shellcheck(guest: Guest, tool: Callable[[str, str], str]) -> None:
+def test_shellcheck(guest: Guest) -> None:
     """SC1090, SC1091: /etc/os-release of the guest is not here to follow."""
-    shellcheck = tool("shellcheck", "shellcheck")
+    shellcheck = needed("shellcheck", "shellcheck")
     for text in guest.scripts.values():
         subprocess.run([shellcheck, "--exclude=SC1090,SC1091", "-"], input=text, text=True, check=True)
 
@@ -112,9 +114,9 @@ class TestAddRepository:
         ],
     )
     def test_apt_reads_the_documents_repositories(
-        self, guest: Guest, documents: dict[str, str], tool: Callable[[str, str], str], system: str, expected: set[str]
+        self, guest: Guest, documents: dict[str, str], system: str, expected: set[str]
     ) -> None:
-        apt = tool("apt-get", "apt")
+        apt = needed("apt-get", "apt")
         guest.write("/etc/os-release", system)
         guest.write("key", ARMOURED)
         guest.fake("curl", 'while [ "$1" != --output ]; do shift; done; cp "$FAKE/key" "$2"; echo "$3" >> "$FAKE/fetched"')
@@ -134,8 +136,8 @@ class TestAddRepository:
         assert {path.read_text() for path in (guest.root / "etc/apt/keyrings").iterdir()} == {ARMOURED}
         assert "https://mirror.example.com/gitlab/gpgkey/gpg.key\n" in guest.read("fetched")
 
-    def test_the_real_curl_fetches_the_key(self, guest: Guest, mirror: str, tool: Callable[[str, str], str]) -> None:
-        tool("curl", "curl")
+    def test_the_real_curl_fetches_the_key(self, guest: Guest, mirror: str) -> None:
+        needed("curl", "curl")
         done = guest.run("add-repository", "gitlab-ce", f"{mirror}/gpgkey/gpg.key", mirror + "/@ID@", "@CODENAME@", "main")
         assert done.returncode == 0, done.stderr
         assert guest.read("/etc/apt/keyrings/gitlab-ce.asc") == ARMOURED
@@ -143,17 +145,20 @@ class TestAddRepository:
             "/etc/apt/sources.list.d/gitlab-ce.sources"
         )
 
-    def test_a_binary_key_gets_the_other_suffix(self, guest: Guest, mirror: str, tool: Callable[[str, str], str]) -> None:
-        tool("curl", "curl")
+    def test_a_binary_key_gets_the_other_suffix(self, guest: Guest, mirror: str) -> None:
+        needed("curl", "curl")
         assert guest.run("add-repository", "x", f"{mirror}/binary", mirror, "/").returncode == 0
         assert (guest.root / "etc/apt/keyrings/x.gpg").exists()
         assert "Components" not in guest.read("/etc/apt/sources.list.d/x.sources")
 
     @pytest.mark.parametrize("path", ["page", "empty", "missing"])
     def test_what_is_no_key_is_refused_and_nothing_is_added(
-        self, guest: Guest, mirror: str, path: str, tool: Callable[[str, str], str]
+        self,
+        guest: Guest,
+        mirror: str,
+        path: str,
     ) -> None:
-        tool("curl", "curl")
+        needed("curl", "curl")
         done = guest.run("add-repository", "x", f"{mirror}/{path}", mirror, "noble", "main")
         assert done.returncode != 0
         assert done.stderr

@@ -13,6 +13,7 @@ import pytest
 from labctl.model.errors import UserError
 from labctl.synth import read_manifest, read_project, synthesise_project
 from labctl.synth.project import STAMP
+from tests.processes import runs
 
 WRITES = 'date +%N >> runs; mkdir -p "$CDKTF_OUTDIR" && cp -r made/. "$CDKTF_OUTDIR"'
 
@@ -184,16 +185,9 @@ def test_an_app_that_is_cut_off_ends_with_all_it_has_started(folder: Folder, mon
         synthesise_project(read_project(folder.path))
     child = int((folder.path.parent / "child").read_text())
     limit = time.monotonic() + 5
-    while _runs(child):
+    while runs(child):
         assert time.monotonic() < limit
         time.sleep(0.01)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def remote(kind: str, **config: Any) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class FirstBoot:
         """The quick look: two files, no process in the guest."""
         try:
             ended = ended_well(self.hypervisor.file_read(self.vmid, CLOUD_INIT_STATUS, missing_ok=True))
-            return ended and self.hypervisor.file_read(self.vmid, SET_UP, missing_ok=True) is not None
+            return ended and self._has_mark()
         except (ProxmoxFailed, Unreachable) as error:
             self._passing(error)
             return False
@@ -88,13 +88,11 @@ class FirstBoot:
         if status.boot not in (Boot.DONE, Boot.DEGRADED):
             return True
         try:
-            if self.hypervisor.file_read(self.vmid, SET_UP, missing_ok=True) is not None:
+            if self._has_mark() or not self._leaves_mark():
                 return True
-            if SET_UP.encode() not in (self.hypervisor.file_read(self.vmid, USER_DATA, missing_ok=True) or b""):
-                return True  # its document is from before there was such a file
-            if self._again_at is not None and self.clock() - self._again_at < SWITCH_OFF_S:
-                return False  # on its way down
             if self._again_at is not None:
+                if self.clock() - self._again_at < SWITCH_OFF_S:
+                    return False  # on its way down
                 raise AdapterError(
                     "rebooted again in the middle of its first boot",
                     where=f"guest {self.name}",
@@ -106,6 +104,13 @@ class FirstBoot:
         except (ProxmoxFailed, StillRunning, Unreachable) as error:
             self._passing(error)
         return False
+
+    def _has_mark(self) -> bool:
+        return self.hypervisor.file_read(self.vmid, SET_UP, missing_ok=True) is not None
+
+    def _leaves_mark(self) -> bool:
+        """Whether its document is one with that command: those of guests made by an older labctl are not."""
+        return SET_UP.encode() in (self.hypervisor.file_read(self.vmid, USER_DATA, missing_ok=True) or b"")
 
     def require_no_failure(self) -> None:
         """For waits for something that cloud-init is to bring about.

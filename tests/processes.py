@@ -1,0 +1,40 @@
+"""What `/proc` says of processes, which come and go while it is read."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+
+def runs(pid: int) -> bool:
+    """Whether the process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def command_lines() -> list[bytes]:
+    """The arguments of every process, each with a zero byte behind it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes())
+    return found
+
+
+def listening(pid: int) -> set[str]:
+    """IPv4 addresses and ports that the process listens on; an IPv6 socket counts as `::`."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            inodes.add(str(descriptor.readlink()))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            field = line.split()
+            if field[3] == "0A" and f"socket:[{field[9]}]" in inodes:
+                address, port = field[1].split(":")
+                host = ".".join(str(b) for b in reversed(bytes.fromhex(address))) if table == "tcp" else "::"
+                found.add(f"{host}:{int(port, 16)}")
+    return found
