@@ -27,8 +27,8 @@ from labctl.adapters.compose import (
     NotConverged,
     ShellError,
     SshShell,
+    deploying,
 )
-from labctl.adapters.compose import engine as engine_module
 from labctl.adapters.pki import create_ssh_key
 from labctl.model.compose import ComposeProject, differences
 from labctl.model.errors import AdapterError, UserError
@@ -60,8 +60,8 @@ def engine(path: Path) -> ComposeEngine:
 @pytest.fixture
 def make(engine: ComposeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Makes projects whose containers go at the end."""
-    monkeypatch.setattr(engine_module, "SETTLE_S", 0.3)
-    monkeypatch.setattr(engine_module, "POLL_S", 0.1)
+    monkeypatch.setattr(deploying, "SETTLE_S", 0.3)
+    monkeypatch.setattr(deploying, "POLL_S", 0.1)
     names: list[str] = []
 
     def project(services: dict[str, Any], secrets: dict[str, str] | None = None, **more: Any) -> ComposeProject:

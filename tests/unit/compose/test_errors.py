@@ -84,4 +84,6 @@ def test_what_did_not_converge_says_why() -> None:
     error = NotConverged("lab", different, "one\ntwo", "Compose said this")
     assert str(error) == "project lab: web: state is exited, wanted running; db: health is nothing, wanted healthy"
     assert error.hint == "Compose said this\nIts last lines:\n  one\n  two"
+    checked = NotConverged("lab", different, "one", check="curl: (22) 503\nfailing")
+    assert checked.hint == "Its health check said:\n  curl: (22) 503\n  failing\nIts last lines:\n  one"
     assert str(NotConverged("lab", [])) == "project lab: it did not come up"
