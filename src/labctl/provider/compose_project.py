@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from labctl.adapters.compose import EngineUnreachable
+from labctl.adapters.compose import EngineUnreachable, ReleaseFailed
 from labctl.model.compose import PROJECT_NAME, ComposeProject, ComposeService, ComposeState
 from labctl.model.errors import LabError, nearest
 from labctl.provider.access import REFERENCE, read_secrets
@@ -29,7 +29,9 @@ _SERVICE = Object(
     count=Number(),
     networks=List(String()),
 )
-_INPUTS = ("name", "compose", "secrets", "wait_timeout", "remove_volumes", "redeploy")
+_WAIT = "Seconds that containers may take to be healthy; with `rolling`, those of one service."
+_ROLLING = "Whether an update replaces one service after the other, and goes back to the last good file where one fails."
+_INPUTS = ("name", "compose", "secrets", "wait_timeout", "remove_volumes", "redeploy", "rolling")
 
 
 class ComposeProjectResource(Resource):  # type: ignore[misc]
@@ -47,14 +49,15 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
     def get_schema(cls) -> Any:
         """As the framework asks."""
         return Schema(
-            version=1,
+            version=2,
             attributes=[
                 Attribute("name", String(), required=True, requires_replace=True, description="Name of the project."),
                 Attribute("compose", String(), required=True, description="The Compose file; secrets only as `${VARIABLE}`."),
                 Attribute("secrets", Map(String()), optional=True, description="Variable to `path#field` in the Vault."),
-                Attribute("wait_timeout", Number(), optional=True, description="Seconds that containers may take to be healthy."),
+                Attribute("wait_timeout", Number(), optional=True, description=_WAIT),
                 Attribute("remove_volumes", Bool(), optional=True, description="Whether a destroy removes its volumes too."),
                 Attribute("redeploy", String(), optional=True, description="Any change recreates the containers."),
+                Attribute("rolling", Bool(), optional=True, description=_ROLLING),
                 Attribute("id", String(), computed=True),
                 Attribute("content_hash", String(), computed=True, description="Keyed hash over the secrets' values."),
                 Attribute("services", Map(_SERVICE), computed=True),
@@ -131,7 +134,10 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
         return self._apply(context, planned, None)
 
     def update(self, context: Any, current: State, planned: State) -> State | None:
-        """Brings it to what is planned. One that failed leaves the state as it was, so that the next plan shows it again."""
+        """Brings it to what is planned. One that failed leaves the state as it was, so that the next plan shows it again.
+
+        With `rolling`, what it was is there again, too.
+        """
         return self._apply(context, planned, current)
 
     def delete(self, context: Any, current: State) -> State | None:
@@ -144,15 +150,22 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
         return None
 
     def upgrade(self, _context: Any, _version: int, old: State) -> State:
-        """As the framework asks; there is one version."""
-        return old
+        """Adds what an older version did not have."""
+        return {**dict.fromkeys(_INPUTS), **old}
 
     def _apply(self, context: Any, planned: State, before: State | None) -> State | None:
         try:
             project = _project(planned)
             engine = self._provider.engine()
-            found = engine.apply(project, stop=STOP)
+            if before is not None and planned["rolling"]:
+                found = engine.roll(project, _last(before), stop=STOP)
+            else:
+                found = engine.apply(project, stop=STOP)
             return {**planned, "id": project.name, "content_hash": engine.content_hash(project), **_state(found)}
+        except ReleaseFailed as error:
+            # Terraform says whose it is.
+            context.diagnostics.add_error(error.message, error.hint, path=["compose"])
+            return before
         except LabError as error:
             context.diagnostics.add_error(str(error), error.hint, path=[_attribute(error)])
             return before
@@ -178,6 +191,15 @@ def _project(state: State) -> ComposeProject:
         wait_s=float(state["wait_timeout"] or WAIT_TIMEOUT_S),
         redeploy=state["redeploy"] or "",
     )
+
+
+def _last(before: State) -> ComposeProject | None:
+    """What was good before, as far as that is known: with the secrets of today, for what they were is nowhere."""
+    try:
+        # One that was taken over by an import has no file yet.
+        return _project(before) if before["compose"] else None
+    except LabError:
+        return None
 
 
 def _attribute(error: LabError) -> str:
