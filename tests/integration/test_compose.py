@@ -488,6 +488,29 @@ def test_a_connection_that_was_lost_is_opened_again(shell: SshShell, server: Ssh
     assert shell.run("echo three") == "three\n"
 
 
+def test_what_must_not_be_done_twice_is_not_when_the_connection_is_lost(shell: SshShell, server: Sshd, make: Make) -> None:
+    remote = ComposeEngine(shell)
+    project = make({"web": SLEEP})
+    remote.apply(project)
+    command = ["sh", "-c", "echo x >> /tmp/done; sleep 2; cat /tmp/done"]
+
+    def cut() -> None:
+        for pid, words in clients(server).items():
+            if "ControlMaster=yes" in words:
+                os.kill(pid, 9)
+
+    for repeat in (False, True):
+        timer = threading.Timer(1.0, cut)
+        timer.start()
+        if repeat:
+            assert remote.execute(project.name, "web", command, repeat=True) == "x\nx\nx\n"
+        else:
+            with pytest.raises(EngineUnreachable, match="whether that did its work is not known"):
+                remote.execute(project.name, "web", command)
+        timer.join()
+    assert remote.execute(project.name, "web", ["cat", "/tmp/done"]) == "x\nx\nx\n"
+
+
 def test_a_host_or_a_key_that_is_not_known(server: Sshd, tmp_path: Path) -> None:
     other = tmp_path / "known"
     other.write_text(f"docker {' '.join(create_ssh_key('x').public.split()[:2])}\n")

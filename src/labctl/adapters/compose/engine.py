@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from labctl.adapters.compose import parse, scripts
 from labctl.adapters.compose.content import content_hash, marked
 from labctl.adapters.compose.deploying import PULL_TIMEOUT_S, Deployment, Tell, look, masked
-from labctl.adapters.compose.errors import ShellError
+from labctl.adapters.compose.errors import ShellError, is_gone
 from labctl.adapters.compose.rolling import roll
 from labctl.adapters.compose.shell import Shell
 from labctl.model.compose import ComposeProject, ComposeState
-from labctl.model.errors import UserError, nearest
+from labctl.model.errors import AdapterError, UserError, nearest
 from labctl.model.secret import Secret
 
 DOWN_TIMEOUT_S = 300.0
@@ -120,16 +120,29 @@ class ComposeEngine:
         stdin: str = "",
         env: Mapping[str, Secret] | None = None,
         timeout_s: float = 120.0,
+        repeat: bool = False,
     ) -> str:
         """What a command in a service's container prints.
+
+        Args:
+            project: The project.
+            service: The service.
+            argv: The command.
+            stdin: What it reads.
+            env: Its variables besides the container's own.
+            timeout_s: How long it may take.
+            repeat: Whether it may be run a second time where the connection is lost while it runs; then it must be such that
+                nothing comes of that. Without, it fails there.
 
         Raises:
             UserError: The service does not run.
             ShellError: The command failed.
+            EngineUnreachable: There is no way to the engine, or it was lost.
         """
         container = self._one(project, service)
         try:
-            return self._shell.run(scripts.execute(container.id, argv, stdin, env or {}), timeout_s=timeout_s)
+            script = scripts.execute(container.id, argv, stdin, env or {})
+            return self._shell.run(script, timeout_s=timeout_s, repeat=repeat)
         except ShellError as error:
             message = masked(error.message, env or {})
             raise ShellError(message, code=error.code, hint=error.hint, where=error.where) from None
@@ -160,11 +173,22 @@ class ComposeEngine:
         return parse.image_digest(answer, _repository(tag))
 
     def has_image(self, reference: str) -> bool:
-        """Whether the engine has an image, or can fetch it from its registry."""
+        """Whether the engine has an image, or can fetch it from its registry.
+
+        Raises:
+            AdapterError: The registry does not say: it cannot be reached, or refuses.
+        """
         try:
             self._shell.run(scripts.fetch(reference), timeout_s=PULL_TIMEOUT_S)
-        except ShellError:
-            return False
+        except ShellError as error:
+            if is_gone(error.message):
+                return False
+            raise AdapterError(
+                f"whether image {reference} is there is not known: {error.message}",
+                where=error.where,
+                hint=error.hint
+                or "Is its registry up? `labctl status` shows the lab's, `labctl up --layer platform` brings it up.",
+            ) from None
         return True
 
     def image_digest(self, reference: str) -> str:

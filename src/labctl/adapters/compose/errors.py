@@ -123,13 +123,17 @@ _DOWN = (
         "The Compose plugin is missing there: package docker-compose-plugin, or Debian's docker-compose.",
     ),
 )
+_GONE = (
+    r"pull access denied|manifest unknown|name unknown|manifest for .* not found|repository does not exist|not found: manifest|"
+    r"failed to resolve reference .*: not found"
+)
 _KNOWN = (
     (
         r"port is already allocated|address already in use",
         "Something else has that port: `docker ps` there shows containers, `ss -ltnp` programs. Set another port in lab.yaml.",
     ),
     (
-        r"pull access denied|manifest unknown|manifest for .* not found|repository does not exist|not found: manifest",
+        _GONE,
         "That image is not in its registry. Check `image` in lab.yaml; on a sandbox, `labctl sandbox images` builds its images.",
     ),
     (
@@ -163,6 +167,11 @@ _SSH = (
         "Is guest docker up? `labctl status` shows it, `labctl up --layer platform` brings it up.",
     ),
 )
+
+
+def is_gone(said: str) -> bool:
+    """Whether a registry answered that it does not have an image."""
+    return re.search(_GONE, said, re.IGNORECASE) is not None
 
 
 def _quoted(title: str, text: str) -> str:
