@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from labctl.adapters.compose import EngineUnreachable, ReleaseFailed
 from labctl.model.compose import PROJECT_NAME, ComposeProject, ComposeService, ComposeState
 from labctl.model.errors import LabError, nearest
-from labctl.provider.access import REFERENCE, read_secrets
+from labctl.provider.access import REFERENCE, BadReference, read_secrets
 from labctl.provider.framework import STOP, Attribute, Bool, List, Map, Number, Object, Resource, Schema, String, Unknown
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
             if current is None and _may_come(error):
                 context.diagnostics.add_warning("what the project would be is not known yet", f"{error.message}\n{_said(error)}")
             else:
-                context.diagnostics.add_error(error.message, _said(error), path=[_attribute(error)])
+                context.diagnostics.add_error(error.message, _said(error), path=_path(error))
         return planned
 
     # -- read ----------------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
             context.diagnostics.add_error(error.message, error.hint, path=["compose"])
             return before
         except LabError as error:
-            context.diagnostics.add_error(str(error), error.hint, path=[_attribute(error)])
+            context.diagnostics.add_error(str(error), error.hint, path=_path(error))
             return before
 
 
@@ -206,8 +206,19 @@ def _attribute(error: LabError) -> str:
     return str(error.__dict__.get("attribute", "compose"))
 
 
+def _path(error: LabError) -> list[Any]:
+    """Where in the configuration it belongs."""
+    attribute = _attribute(error)
+    return [attribute, (error.variable,)] if isinstance(error, BadReference) else [attribute]
+
+
 def _may_come(error: LabError) -> bool:
-    """Whether what is missing may be there when it is applied: the layers below may be about to bring it."""
+    """Whether what is missing may be there when it is applied: the layers below may be about to bring it.
+
+    Among that is a Vault that is out of reach, sealed or not made yet, and a right that its role does not have yet.
+    """
+    if isinstance(error, BadReference):
+        return False
     return isinstance(error, EngineUnreachable) or _attribute(error) == "secrets" or "is not set" in error.message
 
 

@@ -14,9 +14,10 @@ from tf.gen import tfplugin_pb2 as pb
 
 from labctl.adapters.compose import ComposeInvalid, EngineUnreachable, NotConverged, ReleaseFailed
 from labctl.model.compose import ComposeDifference, ComposeProject, ComposeService, ComposeState
-from labctl.model.errors import LabError, UserError
+from labctl.model.errors import AdapterError, LabError, UserError
 from labctl.model.secret import Secret
 from labctl.provider import compose_project, framework
+from labctl.provider.access import BadReference
 from labctl.provider.provider import LabctlProvider
 
 SERVICE = ComposeService("img:1", "sha256:1", "", "running", "none", "c1", networks=("p_default",))
@@ -283,6 +284,36 @@ def test_a_secret_that_cannot_be_read_is_an_error_at_its_attribute(
     # Neither a refresh nor a destroy needs it.
     terraform.read(state or {})
     assert terraform.said == []
+
+
+@pytest.mark.parametrize(
+    ("error", "of_create"),
+    [
+        (BadReference("there is no secret 'x'", variable="A", hint="Known: y."), "error"),
+        (AdapterError("there is no secret 'services/mlflow'", hint="`labctl up --layer foundation` generates it."), "warning"),
+        (UserError("permission denied for lab/data/x"), "warning"),
+        (UserError("the Vault is sealed"), "warning"),
+        (AdapterError("connection refused"), "warning"),
+        (UserError("VAULT_ADDR is not set"), "warning"),
+    ],
+    ids=["no such secret", "to be generated", "denied", "sealed", "unreachable", "no Vault"],
+)
+def test_a_create_waits_for_a_secret_that_may_come_and_for_no_other(
+    terraform: Terraform, monkeypatch: pytest.MonkeyPatch, error: LabError, of_create: str
+) -> None:
+    state = terraform.apply(None, terraform.plan(None))
+
+    def refuse(_references: object) -> None:
+        raise error
+
+    monkeypatch.setattr(compose_project, "read_secrets", refuse)
+    planned = terraform.plan(None, secrets={"A": "x#y"})
+    assert [one[0] for one in terraform.said] == [of_create]
+    assert error.message in terraform.said[0][2]
+    assert error.hint in terraform.said[0][2]
+    assert planned["services"] == UNKNOWN
+    terraform.plan(state, secrets={"A": "x#y"})
+    assert [one[:2] for one in terraform.said] == [("error", "secrets")]
 
 
 @pytest.mark.parametrize("volumes", [None, False, True])
