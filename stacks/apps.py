@@ -70,6 +70,7 @@ class LabApp(LabStack):
             secrets={},
             wait_timeout_s=WAIT_S,
             redeploy=spec.settings.redeploy,
+            rolling=True,
         )
 
         address = engine.entry("guests", "docker", "address")

@@ -48,6 +48,7 @@ class ComposeProject(Resource):
         wait_timeout_s: How long its containers may take to be running and healthy.
         needs: Projects that must be there first.
         redeploy: Makes its containers anew when it changes.
+        rolling: Whether its services are replaced one after the other, and put back where one does not come up.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ComposeProject(Resource):
         wait_timeout_s: int,
         needs: Sequence[ComposeProject] = (),
         redeploy: str = "",
+        rolling: bool = False,
     ) -> None:
         super().__init__(
             scope,
@@ -71,6 +73,7 @@ class ComposeProject(Resource):
                 "secrets": dict(secrets) or None,
                 "wait_timeout": wait_timeout_s,
                 "redeploy": redeploy or None,
+                "rolling": rolling or None,
             },
             depends_on=needs,
         )

@@ -189,6 +189,18 @@ def _service_secrets(lab: Lab) -> Iterator[SecretSpec]:
             yield SecretSpec(f"services/{service.name}", fields, (PROVIDER, OPERATOR), description, rotation, fixed)
 
 
+def generated_fields(path: str) -> frozenset[str]:
+    """The fields that labctl generates at a path, where a lab has that: one that is absent comes with foundation's steps."""
+    folder, _, name = path.partition("/")
+    if path == CONTENT_KEY:
+        return frozenset({"key"})
+    if path == GITLAB_ROOT:
+        return frozenset({"password", "api_token"})
+    if folder == "store":
+        return frozenset({"access_key", "secret_key"})
+    return frozenset(_SERVICE_SECRETS[name][0]) if folder == "services" and name in _SERVICE_SECRETS else frozenset()
+
+
 _APPLIED = "`labctl up` gives it to the service and to those that use it, and starts them again."
 _SERVICE_SECRETS: Mapping[str, tuple[Mapping[str, Generator], str, str]] = {
     "postgres": ({"password": PASSWORD}, "PostgreSQL's superuser", _APPLIED),

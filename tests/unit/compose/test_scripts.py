@@ -77,6 +77,16 @@ def test_up_recreates_what_it_is_told_first(fake: Fake) -> None:
 
 
 @pytest.mark.parametrize(
+    ("forced", "orphans", "more"),
+    [(False, False, []), (True, False, ["--force-recreate"]), (False, True, ["--remove-orphans"])],
+)
+def test_one_service_is_replaced_alone(fake: Fake, *, forced: bool, orphans: bool, more: list[str]) -> None:
+    fake.run(scripts.replace("lab", "services:", {}, "web-2", forced=forced, orphans=orphans))
+    (call,) = fake.calls()
+    assert call["argv"][7:] == ["up", "--detach", "--no-deps", "--no-build", "--quiet-pull", *more, "web-2"]
+
+
+@pytest.mark.parametrize(
     ("script", "argv"),
     [
         (scripts.down("lab", volumes=False), ["compose", "-p", "lab", "down", "--remove-orphans"]),
@@ -107,12 +117,13 @@ def test_what_a_command_reads_comes_as_it_is(fake: Fake) -> None:
         scripts.wanted("lab", "x", {}),
         scripts.found("lab"),
         scripts.up("lab", "x", {}, ["a"]),
+        scripts.replace("lab", "x", {}, "a", forced=False, orphans=False),
         scripts.down("lab", volumes=True),
         scripts.push("host/name:1"),
         scripts.execute("id", ["x"], "", {}),
         scripts.logs("id", 1),
     ],
-    ids=["wanted", "found", "up", "down", "push", "exec", "logs"],
+    ids=["wanted", "found", "up", "replace", "down", "push", "exec", "logs"],
 )
 def test_a_docker_that_fails_is_a_script_that_fails(fake: Fake, script: str) -> None:
     with pytest.raises(ShellError) as caught:

@@ -16,7 +16,8 @@ _PROJECT = "com.docker.compose.project"
 # Older clients know no `if` over what a container without a health check does not have: hence all of `State`.
 _CONTAINER = (
     '{"id":{{json .Id}},"image":{{json .Config.Image}},"image_id":{{json .Image}},"labels":{{json .Config.Labels}},'
-    '"state":{{json .State}},"restarts":{{json .RestartCount}},"networks":{{json .NetworkSettings.Networks}}}'
+    '"state":{{json .State}},"restarts":{{json .RestartCount}},"networks":{{json .NetworkSettings.Networks}},'
+    '"ports":{{json .HostConfig.PortBindings}}}'
 )
 _IMAGE = '{"id":{{json .Id}},"digests":{{json .RepoDigests}}}'
 _CONFIGURED = '{"id":{{json .Id}},"digests":{{json .RepoDigests}},"config":{{json .Config}}}'
@@ -130,6 +131,13 @@ def up(name: str, text: str, secrets: Mapping[str, Secret], recreate: Sequence[s
     # Compose itself leaves a network that the file no longer has.
     last = [f"docker network rm {shlex.quote(network)} >/dev/null || return $?" for network in dropped]
     return "\n".join((_begin(name, text, secrets), *first, f"compose {common} || return $?", *last))
+
+
+def replace(name: str, text: str, secrets: Mapping[str, Secret], service: str, *, forced: bool, orphans: bool) -> str:
+    """Brings one service to what the file says, and leaves the others alone; with `orphans`, what the file lacks goes first."""
+    words = ["up", "--detach", "--no-deps", "--no-build", "--quiet-pull"]
+    words += ["--force-recreate"] * forced + ["--remove-orphans"] * orphans
+    return f"{_begin(name, text, secrets)}\ncompose {' '.join(words)} {shlex.quote(service)}"
 
 
 def down(name: str, *, volumes: bool) -> str:

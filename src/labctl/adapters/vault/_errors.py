@@ -21,6 +21,10 @@ class Absent(AdapterError):
     """There is nothing at that path."""
 
 
+class Deleted(AdapterError):
+    """What was at that path was deleted, and can be brought back."""
+
+
 class CasMismatch(UserError):
     """The secret was written by somebody else in the meantime, or is there already."""
 

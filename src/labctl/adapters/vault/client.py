@@ -11,7 +11,7 @@ from typing import Any
 import hvac
 import requests
 
-from labctl.adapters.vault._errors import Absent, Busy, Denied, HalfInitialised, explained
+from labctl.adapters.vault._errors import Absent, Busy, Deleted, Denied, HalfInitialised, explained
 from labctl.model.catalogue import MOUNT, OPERATOR
 from labctl.model.errors import AdapterError, LabError, UserError
 from labctl.model.secret import Secret
@@ -347,7 +347,7 @@ class Vault:
         """The newest version of a secret, and its fields.
 
         Raises:
-            AdapterError: There is none (`Absent`), or it was deleted.
+            AdapterError: There is none (`Absent`), or it was deleted (`Deleted`).
         """
         with explained(self.address):
             try:
@@ -359,7 +359,7 @@ class Vault:
         found = answer["data"]
         version = int(found["metadata"]["version"])
         if found["data"] is None:
-            raise AdapterError(
+            raise Deleted(
                 f"secret {path!r} was deleted, version {version}",
                 where=self.address,
                 hint=f"`bao kv undelete -mount={MOUNT} -versions={version} {path}` restores it; it is not generated anew.",
