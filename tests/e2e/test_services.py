@@ -213,7 +213,7 @@ def test_what_changed_outside_is_named_and_mended(booted: Booted) -> None:
         booted,
         "docker run -d --name mlflow-mlflow-2 --network lab-mlflow --label com.docker.compose.project=mlflow "
         "--label com.docker.compose.service=mlflow --label com.docker.compose.container-number=2 "
-        "--label com.docker.compose.oneoff=False --entrypoint sleep "
+        "--label com.docker.compose.oneoff=False --label com.docker.compose.config-hash=other --entrypoint sleep "
         "$(docker inspect -f '{{.Config.Image}}' mlflow-mlflow-1) 600 >/dev/null",
     )
     wanted = {f"labctl_compose_project.{name}" for name in ("portainer", "ollama", "open_webui", "kafka", "mlflow")}
