@@ -179,7 +179,7 @@ def _make_group(state: State, request: Request) -> Any:
             raise not_found("Group")
     full = f"{full_path(parent)}/{path}" if parent else str(path)
     # Users, groups and projects share one space of names.
-    if find_group(state, full) or find_project(state, full) or (not parent and state.find("users", username=full)):
+    if find_group(state, full) or (find_project(state, full) if parent else state.find("users", username=full)):
         raise Problem(400, {"message": 'Failed to save group {:path=>["has already been taken"]}'})
     row = {
         "name": name,
