@@ -27,6 +27,8 @@ PROVIDER = "provider"
 STORE_ROOT = "store/root"
 GITLAB_ROOT = "gitlab/root"
 GITLAB_RUNNER = "gitlab/runner"
+GITLAB_REGISTRY = "gitlab/registry"
+"""Where a lab has apps: the login with which their images are pushed and pulled."""
 PLATFORM_SSH = "platform/ssh"
 """labctl's own SSH key, with which it logs in to guests."""
 
@@ -158,6 +160,7 @@ def catalogue(lab: Lab) -> tuple[SecretSpec, ...]:
         readers = ("store", *_BUCKET_READERS.get(bucket, (OPERATOR,)))
         specs.append(SecretSpec(path, s3, readers, f"access to bucket `{bucket}` alone", redeliver))
     specs += _service_secrets(lab)
+    specs += _registry_login(lab)
     given = _given_to_services(lab.service_specs())
     return tuple(sorted((_read_by_provider(spec) if spec.path in given else spec for spec in specs), key=lambda spec: spec.path))
 
@@ -199,6 +202,18 @@ def generated_fields(path: str) -> frozenset[str]:
     if folder == "store":
         return frozenset({"access_key", "secret_key"})
     return frozenset(_SERVICE_SECRETS[name][0]) if folder == "services" and name in _SERVICE_SECRETS else frozenset()
+
+
+def _registry_login(lab: Lab) -> Iterator[SecretSpec]:
+    if not lab.app_specs():
+        return
+    yield SecretSpec(
+        GITLAB_REGISTRY,
+        {"username": EXTERNAL, "token": EXTERNAL},
+        (PROVIDER, OPERATOR),
+        f"login to the container registry of `{lab.apps.project}`: a deploy token, issued by GitLab",
+        f"Revoke deploy token `labctl` of `{lab.apps.project}` in GitLab (Settings > Repository): `labctl up` makes another.",
+    )
 
 
 _APPLIED = "`labctl up` gives it to the service and to those that use it, and starts them again."

@@ -58,7 +58,9 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
                 Attribute("remove_volumes", Bool(), optional=True, description="Whether a destroy removes its volumes too."),
                 Attribute("redeploy", String(), optional=True, description="Any change recreates the containers."),
                 Attribute("rolling", Bool(), optional=True, description=_ROLLING),
-                Attribute("registry_auth", Map(String()), optional=True, description="Registry `host:port` to a path in the Vault."),
+                Attribute(
+                    "registry_auth", Map(String()), optional=True, description="Registry `host:port` to a path in the Vault."
+                ),
                 Attribute("id", String(), computed=True),
                 Attribute("content_hash", String(), computed=True, description="Keyed hash over the secrets' values."),
                 Attribute("services", Map(_SERVICE), computed=True),

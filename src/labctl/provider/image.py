@@ -44,7 +44,9 @@ class ImageResource(Resource):  # type: ignore[misc]
                 Attribute("dockerfile", String(), optional=True, description="In the folder; `Dockerfile` by default."),
                 Attribute("platforms", List(String()), optional=True),
                 Attribute("build_args", Map(String()), optional=True),
-                Attribute("registry_auth", Map(String()), optional=True, description="Registry `host:port` to a path in the Vault."),
+                Attribute(
+                    "registry_auth", Map(String()), optional=True, description="Registry `host:port` to a path in the Vault."
+                ),
                 Attribute("id", String(), computed=True),
                 Attribute("digest", String(), computed=True),
                 Attribute("reference", String(), computed=True, description="`name@digest`."),

@@ -62,14 +62,12 @@ def logged_in(logins: Sequence[RegistryLogin]) -> str:
     """Lets `docker` into registries, up to the end of the script: the credentials are in a file in memory, of this user alone."""
     if not logins:
         return ":"
-    auths = {
-        one.host: {"auth": b64encode(f"{one.username.reveal()}:{one.token.reveal()}".encode()).decode()} for one in logins
-    }
+    auths = {one.host: {"auth": b64encode(f"{one.username.reveal()}:{one.token.reveal()}".encode()).decode()} for one in logins}
     return "\n".join(
         (
             "lab_umask=$(umask); umask 077",
             'lab_docker=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}")/lab-docker.XXXXXX") || return $?',
-            "umask \"$lab_umask\"",
+            'umask "$lab_umask"',
             "trap 'rm -rf \"$lab_docker\"' EXIT; trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM",
             # The user's own configuration is left out for as long, and his plugins with it.
             'lab_own="${DOCKER_CONFIG:-$HOME/.docker}"; [ ! -d "$lab_own/cli-plugins" ] || ln -s "$lab_own/cli-plugins" "$lab_docker/"',
