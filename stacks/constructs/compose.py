@@ -52,7 +52,7 @@ class ComposeProject(Resource):
         registry_auth: Registries that want credentials, each with its path in the Vault's mount; a host may be a reference.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the resource's own arguments
         self,
         scope: Construct,
         name: str,
