@@ -209,7 +209,7 @@ OUTSIDE = {
     "kafka": (
         "a network that is gone",
         (
-            "docker rm -f kafka-kafka-1; for one in $(docker ps -q); do docker network disconnect -f lab-kafka $one || true; done; "
+            "docker rm -f kafka-kafka-1; for one in $(docker ps -q); do docker network disconnect -f lab-kafka $one || :; done; "
             "docker network rm lab-kafka"
         ),
     ),
