@@ -27,7 +27,8 @@ with open(os.environ["RECORD"], "a") as record:
     entry = {"argv": asked, "stdin": piped, "pw": os.environ.get("PW")}
     if folder := os.environ.get("DOCKER_CONFIG"):
         file = os.path.join(folder, "config.json")
-        entry |= {"config": open(file).read(), "modes": [os.stat(one).st_mode & 0o777 for one in (folder, file)], "folder": folder}
+        modes = [os.stat(one).st_mode & 0o777 for one in (folder, file)]
+        entry |= {"config": open(file).read(), "modes": modes, "folder": folder}
     record.write(json.dumps(entry) + "\\n")
 if "--hash" in asked:
     print("web abc")

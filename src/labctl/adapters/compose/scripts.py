@@ -65,15 +65,13 @@ def logged_in(logins: Sequence[RegistryLogin]) -> str:
     auths = {one.host: {"auth": b64encode(f"{one.username.reveal()}:{one.token.reveal()}".encode()).decode()} for one in logins}
     return "\n".join(
         (
-            "lab_umask=$(umask); umask 077",
             "if [ -w /dev/shm ]; then lab_tmp=/dev/shm; else lab_tmp=${TMPDIR:-/tmp}; fi",
             'lab_docker=$(mktemp -d "$lab_tmp/lab-docker.XXXXXX") || return $?',
-            'umask "$lab_umask"',
             "trap 'rm -rf \"$lab_docker\"' EXIT; trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM",
             # The user's own configuration is left out for as long, and his plugins with it.
             'lab_plugins="${DOCKER_CONFIG:-$HOME/.docker}/cli-plugins"',
             '[ ! -d "$lab_plugins" ] || ln -s "$lab_plugins" "$lab_docker/"',
-            f'printf %s {shlex.quote(json.dumps({"auths": auths}))} >"$lab_docker/config.json"',
+            f'(umask 077; printf %s {shlex.quote(json.dumps({"auths": auths}))} >"$lab_docker/config.json")',
             'export DOCKER_CONFIG="$lab_docker"',
         )
     )
