@@ -21,6 +21,10 @@ class Absent(AdapterError):
     """There is nothing at that path."""
 
 
+class Deleted(AdapterError):
+    """The newest version of a secret was deleted by hand."""
+
+
 class CasMismatch(UserError):
     """The secret was written by somebody else in the meantime, or is there already."""
 
