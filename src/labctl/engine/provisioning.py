@@ -134,6 +134,8 @@ def ensure_database(vault: Vault, engine: ComposeEngine, user: str, database: st
     # The server first: whoever made the role has written into the Vault before.
     there = projectsql.found(_psql(engine, command, projectsql.LOOK))
     projectsql.require_ours(there, user, database, known=is_known(vault, path))
+    # Before anything is made: a labctl that may not do it leaves nothing behind.
+    granted = grant(vault, "postgres", user)
     known = {"user": user, "host": server.host, "port": str(server.port)}
     kept = keep(vault, path, {"password": PASSWORD}, known)
     verifier = projectsql.scram_verifier(kept.data["password"], os.urandom(projectsql.SALT_BYTES))
@@ -144,7 +146,7 @@ def ensure_database(vault: Vault, engine: ComposeEngine, user: str, database: st
     changes = [
         *([f"role {user} made"] if made.role else []),
         *([f"database {database} made"] if made.database else []),
-        *grant(vault, "postgres", user),
+        *granted,
     ]
     facts = {"url": url, "database": database}
     return Result("postgres", user, path, tuple(changes), facts, project_role("postgres", user), kept.data)
@@ -193,10 +195,10 @@ def ensure_topic(
     changes = []
     found = _partitions(engine, topic)
     if not found:
-        _kafka(engine, projecttopics.create(topic, partitions))
-        found = _partitions(engine, topic)
-        changes.append(f"topic {topic} made")
+        made = projecttopics.was_created(_kafka(engine, projecttopics.create(topic, partitions)))
+        changes += [f"topic {topic} made"] if made else []
         # Somebody else may have made it a moment ago, with another number.
+        found = partitions if made and partitions else _partitions(engine, topic)
     if to_make := projecttopics.partitions_to_make(found, partitions, topic, more=more):
         _kafka(engine, projecttopics.grow(topic, to_make))
         changes.append(f"topic {topic} has {to_make} partitions now, {to_make - found} more")
@@ -302,6 +304,7 @@ def ensure_bucket(vault: Vault, store: Store, bucket: str, *, patience_s: float 
             where=store.endpoint,
             hint="Choose another name. labctl takes over no bucket; one of the lab's own belongs under foundation.store.buckets.",
         )
+    granted = grant(vault, "bucket", bucket)
     known = {"bucket": bucket, "endpoint": store.endpoint, "region": store.region}
     kept = keep(vault, path, {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}, known)
     own = store.as_pair(bucket_credentials(vault, path))
@@ -314,9 +317,8 @@ def ensure_bucket(vault: Vault, store: Store, bucket: str, *, patience_s: float 
         if root.ensure_bucket(bucket, versioned=False):
             changes.append(f"bucket {bucket} made")
         own.wait_ready(patience_s)
-    changes += grant(vault, "bucket", bucket)
     facts = {"endpoint": store.endpoint, "region": store.region}
-    return Result("bucket", bucket, path, tuple(changes), facts, project_role("bucket", bucket), kept.data)
+    return Result("bucket", bucket, path, (*changes, *granted), facts, project_role("bucket", bucket), kept.data)
 
 
 def _answers(own: ObjectStore) -> bool:

@@ -81,6 +81,11 @@ def partitions_of(text: str, topic: str) -> int:
     return 0
 
 
+def was_created(text: str) -> bool:
+    """Whether `create` made the topic; not where somebody else made it a moment before."""
+    return "Created topic" in text
+
+
 def partitions_to_make(found: int, wanted: int | None, topic: str, *, more: bool) -> int:
     """How many partitions a topic that is there is to be given; 0 where it stays as it is.
 
