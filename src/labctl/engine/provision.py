@@ -14,7 +14,7 @@ from labctl.adapters.ollama import Ollama
 from labctl.adapters.vault import Vault
 from labctl.engine import provisioning
 from labctl.engine.dockerguest import docker_engine
-from labctl.engine.guestcall import CalledGuest, call_guest
+from labctl.engine.guestcall import call_guest
 from labctl.engine.journal import lab_lock
 from labctl.engine.lab import OpenLab
 from labctl.engine.paths import private_files
@@ -115,13 +115,13 @@ def provision_bucket(found: OpenLab, name: str, named: Sequence[Path] = (), tell
         LabError: The Vault, the hypervisor or the store cannot be reached.
     """
     checked_bucket(found.lab, name)
-    with _session(found, named) as session, call_guest(found, STORE.name) as guest:
+    with _session(found, named) as session:
         access = store_access(session.vault, found.lab)
         store = Store(
             as_pair=partial(_object_store, session),
             root=access.root,
             alone=lambda: _alone(found),
-            deliver=lambda: _deliver(found, session.vault, guest, tell),
+            deliver=lambda: _deliver(found, session.vault, tell),
             endpoint=session.endpoint,
             region=session.region,
         )
@@ -217,10 +217,11 @@ def _object_store(session: LabSession, pair: Any) -> Any:
     return ObjectStore(session.endpoint, session.region, pair.access_key, pair.secret_key, session.ca_file)
 
 
-def _deliver(found: OpenLab, vault: Vault, guest: CalledGuest, tell: Tell) -> bool:
+def _deliver(found: OpenLab, vault: Vault, tell: Tell) -> bool:
     """Delivers the credentials that the Vault has now: another bucket may have come meanwhile."""
     access = store_access(vault, found.lab)
-    return deliver_credentials(guest.hypervisor, guest.spec, guest.output(guest.address()), access.identities, tell)
+    with call_guest(found, STORE.name) as guest:
+        return deliver_credentials(guest.hypervisor, guest.spec, guest.output(guest.address()), access.identities, tell)
 
 
 @contextmanager

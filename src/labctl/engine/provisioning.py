@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from labctl.adapters.compose import ShellError
 from labctl.adapters.objectstore import Denied as StoreDenied
 from labctl.adapters.vault import Absent, Denied, Desired, Vault, bootstrap, keep
 from labctl.engine.steps.store import bucket_credentials
@@ -155,7 +156,7 @@ def ensure_database(vault: Vault, engine: ComposeEngine, user: str, database: st
 def _psql(engine: ComposeEngine, command: Sequence[str], sql: str, env: Mapping[str, Secret] | None = None) -> str:
     try:
         return engine.execute("postgres", "postgres", command, stdin=sql, env=env)
-    except AdapterError as error:
+    except ShellError as error:
         raise AdapterError(
             f"PostgreSQL says: {error.message}",
             where=error.where,
@@ -236,7 +237,7 @@ def _begin(engine: ComposeEngine, group: str, topic: str, partitions: int) -> li
 def _kafka(engine: ComposeEngine, command: Sequence[str]) -> str:
     try:
         return engine.execute("kafka", "kafka", command, stdin=projecttopics.SETTINGS)
-    except AdapterError as error:
+    except ShellError as error:
         raise AdapterError(
             f"Kafka says: {projecttopics.problem(error.message)}",
             where=error.where,
@@ -308,6 +309,12 @@ def ensure_bucket(vault: Vault, store: Store, bucket: str, *, patience_s: float 
     known = {"bucket": bucket, "endpoint": store.endpoint, "region": store.region}
     kept = keep(vault, path, {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}, known)
     own = store.as_pair(bucket_credentials(vault, path))
+    changes = [] if there and _answers(own) else _make_bucket(store, root, own, bucket, patience_s)
+    facts = {"endpoint": store.endpoint, "region": store.region}
+    return Result("bucket", bucket, path, (*changes, *granted), facts, project_role("bucket", bucket), kept.data)
+
+
+def _make_bucket(store: Store, root: ObjectStore, own: ObjectStore, bucket: str, patience_s: float) -> list[str]:
     changes = []
     with store.alone():
         if not _answers(own):
@@ -317,8 +324,7 @@ def ensure_bucket(vault: Vault, store: Store, bucket: str, *, patience_s: float 
         if root.ensure_bucket(bucket, versioned=False):
             changes.append(f"bucket {bucket} made")
         own.wait_ready(patience_s)
-    facts = {"endpoint": store.endpoint, "region": store.region}
-    return Result("bucket", bucket, path, (*changes, *granted), facts, project_role("bucket", bucket), kept.data)
+    return changes
 
 
 def _answers(own: ObjectStore) -> bool:

@@ -519,6 +519,15 @@ def test_what_is_kept_is_completed_and_never_written_over() -> None:
     assert kept.data["note"].reveal() == "mine"
 
 
+def test_a_note_that_was_deleted_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = FakeVault()
+    vault.held["path"] = (2, {"topic": Secret("orders")})
+    vault.deleted.add("path")
+    monkeypatch.setattr(Deleted, "version", 2)
+    kept = keep(vault, "path", {}, {"topic": "orders"})  # type: ignore[arg-type]
+    assert (kept.version, kept.written) == (3, True)
+
+
 def test_somebody_who_writes_all_the_time_does_not_hold_it_up_for_ever() -> None:
     vault = FakeVault()
 

@@ -22,7 +22,13 @@ class Absent(AdapterError):
 
 
 class Deleted(AdapterError):
-    """The newest version of a secret was deleted by hand."""
+    """The newest version of a secret was deleted by hand.
+
+    Attributes:
+        version: That version.
+    """
+
+    version: int = 0
 
 
 class CasMismatch(UserError):

@@ -360,11 +360,13 @@ class Vault:
         found = answer["data"]
         version = int(found["metadata"]["version"])
         if found["data"] is None:
-            raise Deleted(
+            deleted = Deleted(
                 f"secret {path!r} was deleted, version {version}",
                 where=self.address,
                 hint=f"`bao kv undelete -mount={MOUNT} -versions={version} {path}` restores it; it is not generated anew.",
             )
+            deleted.version = version
+            raise deleted
         return version, {name: Secret(str(value)) for name, value in found["data"].items()}
 
     def write(self, path: str, data: Mapping[str, Secret], cas: int) -> int:

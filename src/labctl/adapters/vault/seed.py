@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from labctl.adapters.vault._errors import Absent, CasMismatch
+from labctl.adapters.vault._errors import Absent, CasMismatch, Deleted
 from labctl.adapters.vault.client import Vault
 from labctl.model.catalogue import Generator, SecretSpec
 from labctl.model.errors import AdapterError
@@ -104,13 +104,17 @@ def keep(vault: Vault, path: str, generated: Mapping[str, Generator], known: Map
 
     Raises:
         UserError: The token may not read or write it.
-        AdapterError: It was deleted by hand (`Deleted`); it is not generated anew.
+        AdapterError: It was deleted by hand (`Deleted`); what is generated is not generated anew.
     """
     for _ in range(_MOST_TRIES):
         try:
             version, found = vault.read(path)
         except Absent:
             version, found = 0, {}
+        except Deleted as error:
+            if generated:
+                raise
+            version, found = error.version, {}
         missing = {name: generate(generator) for name, generator in generated.items() if name not in found}
         wanted = {**found, **missing, **{name: Secret(value) for name, value in known.items()}}
         if wanted == found:
