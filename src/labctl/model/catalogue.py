@@ -325,8 +325,9 @@ def _data_paths(specs: Iterable[SecretSpec]) -> dict[str, Any]:
 def _operator_paths() -> dict[str, Any]:
     """What labctl may do: everything with the lab's secrets, and handing guests their identity, wrapped only.
 
-    It may also write the guests' policies and roles, because a guest that is added to lab.yaml later needs them. That makes it as
-    good as an administrator, which the holder of the unseal key is anyway (docs/secrets.md).
+    It may also write the policies and roles of guests and of projects, because a guest that is added to lab.yaml later, and a
+    project that is provisioned for, need them. That makes it as good as an administrator, which the holder of the unseal key is
+    anyway (docs/secrets.md).
     """
     return {
         f"{MOUNT}/data/*": {"capabilities": ["create", "read", "update"]},
@@ -346,6 +347,7 @@ def _operator_paths() -> dict[str, Any]:
         "auth/token/lookup-accessor": {"capabilities": ["create", "update"]},
         "auth/token/revoke-accessor": {"capabilities": ["create", "update"]},
         "sys/policies/acl/guest-*": {"capabilities": ["create", "read", "update"]},
+        "sys/policies/acl/project-*": {"capabilities": ["create", "read", "update"]},
         f"sys/policies/acl/{OPERATOR}": {"capabilities": ["read", "update"]},
         f"sys/policies/acl/{PROVIDER}": {"capabilities": ["create", "read", "update"]},
         "sys/auth": {"capabilities": ["read"]},
