@@ -123,7 +123,8 @@ def test_all_layers_are_up_and_healthy(booted: Booted) -> None:
     assert set(found) == {*SERVICES, *APPS}
     assert {(one["state"], one["health"]) for one in found.values()} == {("running", "healthy")}
     for name in (*SERVICES[2:], *APPS):
-        assert requests.get(address(booted, name), timeout=10).status_code == 200, name
+        page = "/health" if name == "mlserver" else "/"
+        assert requests.get(address(booted, name) + page, timeout=10).status_code == 200, name
 
 
 def test_a_second_up_has_nothing_to_do(booted: Booted) -> None:
