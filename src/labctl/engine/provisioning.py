@@ -7,6 +7,8 @@ ones. What has none is taken down once it is there.
 from __future__ import annotations
 
 import os
+import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from labctl.adapters.compose import ShellError
 from labctl.adapters.objectstore import Denied as StoreDenied
-from labctl.adapters.vault import Absent, Denied, Desired, Vault, bootstrap, keep
+from labctl.adapters.vault import Absent, Conflict, Denied, Desired, Vault, bootstrap, keep
 from labctl.engine.steps.store import bucket_credentials
 from labctl.model import projectsql, projecttopics
 from labctl.model.catalogue import ACCESS_KEY, PASSWORD, SECRET_KEY
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from labctl.adapters.compose import ComposeEngine
     from labctl.adapters.objectstore import Credentials, ObjectStore
     from labctl.adapters.ollama import Ollama
+
+CONFLICT_S = 20.0
+"""How long others may be in the way who write the same at the same moment."""
 
 Tell = Callable[[str], None]
 
@@ -79,15 +84,21 @@ def grant(vault: Vault, kind: Kind, name: str) -> tuple[str, ...]:
     Raises:
         UserError: labctl itself may not do that yet.
     """
-    role = project_role(kind, name)
-    try:
-        return bootstrap(vault, Desired({role: project_policy(kind, name)}, (project_approle(kind, name),)))
-    except Denied as error:
-        raise UserError(
-            error.message,
-            where=error.where,
-            hint="`labctl up --layer foundation` gives labctl the rights that this version needs.",
-        ) from error
+    desired = Desired({project_role(kind, name): project_policy(kind, name)}, (project_approle(kind, name),))
+    deadline = time.monotonic() + CONFLICT_S
+    while True:
+        try:
+            return bootstrap(vault, desired)
+        except Conflict:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(secrets.randbelow(100) / 1000)
+        except Denied as error:
+            raise UserError(
+                error.message,
+                where=error.where,
+                hint="`labctl up --layer foundation` gives labctl the rights that this version needs.",
+            ) from error
 
 
 def is_known(vault: Vault, path: str) -> bool:
