@@ -231,29 +231,32 @@ def _partitions(engine: ComposeEngine, topic: str) -> int:
 
 def _begin(engine: ComposeEngine, group: str, topic: str, partitions: int) -> list[str]:
     """Puts a group that nobody consumes in at the beginning, where it has no place yet."""
-    try:
-        said = _kafka(engine, projecttopics.describe_group(group))
-    except AdapterError as error:
-        if not projecttopics.no_such_group(error.message):
-            raise
-        said = ""
+    said = _kafka(engine, projecttopics.describe_group(group))
+    wrong = projecttopics.group_problem(said)
+    if wrong and not projecttopics.no_such_group(wrong):
+        raise _kafka_error(wrong)
     offsets = projecttopics.offsets_of(said, topic)
     missing = sorted(set(range(partitions)) - offsets.committed)
     if offsets.active or not missing:
         return []
-    said = _kafka(engine, projecttopics.begin(group, topic, missing))
-    return [f"consumer group {group} begins at the beginning of {topic}"] if projecttopics.has_begun(said) else []
+    wrong = projecttopics.group_problem(_kafka(engine, projecttopics.begin(group, topic, missing)))
+    if projecttopics.in_use(wrong):
+        return []
+    if wrong:
+        raise _kafka_error(wrong)
+    return [f"consumer group {group} begins at the beginning of {topic}"]
 
 
 def _kafka(engine: ComposeEngine, command: Sequence[str]) -> str:
     try:
         return engine.execute("kafka", "kafka", command, stdin=projecttopics.SETTINGS)
     except ShellError as error:
-        raise AdapterError(
-            f"Kafka says: {projecttopics.problem(error.message)}",
-            where=error.where,
-            hint=error.hint or "`labctl logs kafka` may say more. Run it again: it goes on where it was.",
-        ) from error
+        raise _kafka_error(projecttopics.problem(error.message)) from error
+
+
+def _kafka_error(said: str) -> AdapterError:
+    hint = "`labctl logs kafka` may say more. Run it again: it goes on where it was."
+    return AdapterError(f"Kafka says: {said}", where="service kafka", hint=hint)
 
 
 # --- Ollama
