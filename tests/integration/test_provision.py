@@ -327,7 +327,7 @@ def test_kafka_that_does_not_answer_and_then_a_topic_its_group_and_more_partitio
     assert second.changes == (
         "topic new.orders has 3 partitions now, 1 more",
         "consumer group billing begins at the beginning of new.orders",
-        "consumer group billing taken down",
+        "consumer group billing recorded",
     )
     hear = ("--max-messages", "2", "--timeout-ms", "20000")
     heard = kafka.kafka("kafka-console-consumer", "--topic", "new.orders", "--group", "billing", *hear)
@@ -335,7 +335,7 @@ def test_kafka_that_does_not_answer_and_then_a_topic_its_group_and_more_partitio
     # What it has heard it does not hear again.
     third = topic(vault, kafka, "new.orders", group="billing")
     assert third.changes == ()
-    assert third.facts == {"bootstrap": f"127.0.0.1:{kafka.kafka_port}", "partitions": "3"}
+    assert third.facts == {"bootstrap": f"127.0.0.1:{kafka.kafka_port}", "partitions": 3}
     listed = provisioned(Entry(entry.path, entry.updated) for entry in vault.list_secrets("projects/kafka/"))
     assert [(one.kind, one.name, one.parts) for one in listed] == [("kafka", "new.orders", ("billing",))]
 

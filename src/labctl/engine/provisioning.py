@@ -1,7 +1,7 @@
 """Provisions for a project, given what it takes: a Vault, an engine, a store. Each looks first, and may be cut off anywhere.
 
 Credentials are in the Vault before the server has them, so that a second run, or another at the same time, gives it the same
-ones. What has none is taken down once it is there.
+ones. What has none is recorded once it is there.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Result:
     name: str
     path: str
     changes: tuple[str, ...]
-    facts: Mapping[str, str]
+    facts: Mapping[str, str | int]
     role: str = ""
     credentials: Mapping[str, Secret] = field(default_factory=dict)
 
@@ -191,7 +191,7 @@ def ensure_topic(
     """A topic, and a consumer group that begins at its beginning. The names were checked.
 
     Args:
-        vault: Where it is taken down.
+        vault: Where it is recorded.
         engine: Where Kafka runs.
         topic: The topic.
         server: Where clients reach Kafka.
@@ -221,8 +221,8 @@ def ensure_topic(
     keep(vault, path, {}, {"topic": topic, "bootstrap": str(server)})
     if group:
         kept = keep(vault, project_path("kafka", topic, group), {}, {"group": group})
-        changes += [f"consumer group {group} taken down"] if kept.written else []
-    return Result("kafka", topic, path, tuple(changes), {"bootstrap": str(server), "partitions": str(found)})
+        changes += [f"consumer group {group} recorded"] if kept.written else []
+    return Result("kafka", topic, path, tuple(changes), {"bootstrap": str(server), "partitions": found})
 
 
 def _partitions(engine: ComposeEngine, topic: str) -> int:

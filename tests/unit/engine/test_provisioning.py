@@ -314,7 +314,7 @@ def test_a_topic_and_its_group_are_made_once() -> None:
     assert topic(vault, engine).changes == ()
     assert set(vault.held) == {"projects/kafka/orders", "projects/kafka/orders/billing"}
     assert first.role == ""
-    assert first.facts == {"bootstrap": "198.18.86.202:9092", "partitions": "3"}
+    assert first.facts == {"bootstrap": "198.18.86.202:9092", "partitions": 3}
 
 
 def test_partitions_are_added_when_asked_for_and_never_taken_away() -> None:
@@ -347,7 +347,7 @@ def test_a_group_in_use_keeps_its_place() -> None:
     vault, engine = FakeVault(), FakeEngine()
     engine.topics["orders"] = 2
     engine.active.add("billing")
-    assert topic(vault, engine, group="billing").changes == ("consumer group billing taken down",)
+    assert topic(vault, engine, group="billing").changes == ("consumer group billing recorded",)
     assert engine.places == {}
 
 
