@@ -155,10 +155,9 @@ def services() -> Iterator[Services]:
 
     try:
         with served_images(image_store()) as registry, ThreadPoolExecutor() as pool:
+            bring_up("postgres", registry)
             # Kafka takes longer: it comes up while PostgreSQL is at work.
-            coming = {name: pool.submit(bring_up, name, registry) for name in NAMES}
-            coming["postgres"].result(120)
-            yield Services(engine, docker, ports["kafka"], coming["kafka"])
+            yield Services(engine, docker, ports["kafka"], pool.submit(bring_up, "kafka", registry))
     finally:
         for name in NAMES:
             subprocess.run([docker, "kill", f"{PREFIX}-{name}-{name}-1"], capture_output=True, timeout=60, check=False)
