@@ -44,6 +44,9 @@ ALLOWED = (
 )
 
 
+KNOWN = frozenset({"bucket", "endpoint", "region"})
+
+
 def leaks(found: set[Finding]) -> list[Finding]:
     return sorted((f for f in found if not any(entry.covers(f) for entry in ALLOWED)), key=str)
 
@@ -167,7 +170,11 @@ def collect(lab: LabFolder, root: RootToken) -> tuple[Canary, ...]:
     for entry in list_secrets(opened):
         if entry["version"]:
             held = get_secret(opened, entry["path"]).data
-            found += [_canary(f"secret {entry['path']}#{name}", value.reveal()) for name, value in held.items()]
+            # Beside a project's credentials lies what it needs to know and everybody may.
+            secret = {
+                name: value for name, value in held.items() if name not in KNOWN or not entry["path"].startswith("projects/")
+            }
+            found += [_canary(f"secret {entry['path']}#{name}", value.reveal()) for name, value in secret.items()]
     assert root.value is not None, "the root token was never seen in the key file"
     found.append(Canary.of_text("root token", root.value.reveal()))
     found += [Canary.of_text("unseal key", key.reveal()) for key in keys_of(lab, "vault")["unseal_keys"]]

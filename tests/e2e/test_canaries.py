@@ -51,6 +51,7 @@ def tour(make_lab: Callable[[], LabFolder]) -> Tour:
         trip.ok("sandbox", "start")
         supervisor.control(lab.work / "sandbox", "POST", "recording", {"name": "life"})
         trip.ok("up", "--yes", "--json")
+        trip.ok("provision", "bucket", "measurements", "--json")
         trip.canaries = collect(lab, trip.root)
         trip.ok("up", "--yes", "--json", **log)
         trip.ok("plan")
@@ -58,6 +59,8 @@ def tour(make_lab: Callable[[], LabFolder]) -> Tour:
         trip.ok("doctor")
         trip.ok("secrets", "list", "--json")
         trip.ok("secrets", "seed")
+        trip.ok("provision", "bucket", "measurements")
+        trip.ok("provision", "list", "--json")
         trip.ok("vault", "status", "--json")
         trip.ok("sandbox", "status")
         trip.ok("output", "foundation", "--json")
@@ -189,11 +192,11 @@ def test_a_value_planted_in_an_output_or_a_temporary_file_is_found(tour: Tour, p
 def test_the_search_knows_every_secret(tour: Tour) -> None:
     names = {canary.name for canary in tour.canaries}
     assert names >= {"secret gitlab/root#password", "secret store/terraform#secret_key", "secret store/root#access_key"}
-    assert "secret platform/ssh#private_key" in names
+    assert names >= {"secret platform/ssh#private_key", "secret projects/bucket/measurements#secret_key"}
     assert names >= {"root token", "unseal key", "labctl's secret_id", "authority's key", "emulator's token"}
     # In memory, where they belong, the values are found: what is searched for is what is used.
     memory = {finding.canary for finding in tour.search.look_at_all(files_below(runtime_folder(tour.lab.work / "sandbox")))}
-    assert memory == {name for name in names if name.startswith(("secret store/", "secret gitlab/"))}
+    assert memory == {name for name in names if name.startswith(("secret store/", "secret gitlab/", "secret projects/"))}
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def _end(found: OpenLab, named: Sequence[Path], result: Result, *, show: bool = 
         from labctl.engine.provision import project_login
 
         handed = project_login(found, result.role, named)
-    clear = {name: value.reveal() for name, value in result.credentials.items()} if show else None
+    clear = {name: value.reveal() for name, value in sorted(result.credentials.items())} if show else None
     if as_json:
         print(json.dumps(_document(result, clear, handed), indent=2))
         return 0

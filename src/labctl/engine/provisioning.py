@@ -1,12 +1,14 @@
 """Provisions for a project, given what it takes: a Vault, an engine, a store. Each looks first, and may be cut off anywhere.
 
 Credentials are in the Vault before the server has them, so that a second run, or another at the same time, gives it the same
-ones. What has none is taken down once it is there.
+ones. What has none is recorded once it is there.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from labctl.adapters.compose import ShellError
 from labctl.adapters.objectstore import Denied as StoreDenied
-from labctl.adapters.vault import Absent, Denied, Desired, Vault, bootstrap, keep
+from labctl.adapters.vault import Absent, Conflict, Denied, Desired, Vault, bootstrap, keep
 from labctl.engine.steps.store import bucket_credentials
 from labctl.model import projectsql, projecttopics
 from labctl.model.catalogue import ACCESS_KEY, PASSWORD, SECRET_KEY
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from labctl.adapters.compose import ComposeEngine
     from labctl.adapters.objectstore import Credentials, ObjectStore
     from labctl.adapters.ollama import Ollama
+
+CONFLICT_S = 20.0
+"""How long others may be in the way who write the same at the same moment."""
 
 Tell = Callable[[str], None]
 
@@ -51,7 +56,7 @@ class Result:
     name: str
     path: str
     changes: tuple[str, ...]
-    facts: Mapping[str, str]
+    facts: Mapping[str, str | int]
     role: str = ""
     credentials: Mapping[str, Secret] = field(default_factory=dict)
 
@@ -79,15 +84,21 @@ def grant(vault: Vault, kind: Kind, name: str) -> tuple[str, ...]:
     Raises:
         UserError: labctl itself may not do that yet.
     """
-    role = project_role(kind, name)
-    try:
-        return bootstrap(vault, Desired({role: project_policy(kind, name)}, (project_approle(kind, name),)))
-    except Denied as error:
-        raise UserError(
-            error.message,
-            where=error.where,
-            hint="`labctl up --layer foundation` gives labctl the rights that this version needs.",
-        ) from error
+    desired = Desired({project_role(kind, name): project_policy(kind, name)}, (project_approle(kind, name),))
+    deadline = time.monotonic() + CONFLICT_S
+    while True:
+        try:
+            return bootstrap(vault, desired)
+        except Conflict:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(secrets.randbelow(100) / 1000)
+        except Denied as error:
+            raise UserError(
+                error.message,
+                where=error.where,
+                hint="`labctl up --layer foundation` gives labctl the rights that this version needs.",
+            ) from error
 
 
 def is_known(vault: Vault, path: str) -> bool:
@@ -180,7 +191,7 @@ def ensure_topic(
     """A topic, and a consumer group that begins at its beginning. The names were checked.
 
     Args:
-        vault: Where it is taken down.
+        vault: Where it is recorded.
         engine: Where Kafka runs.
         topic: The topic.
         server: Where clients reach Kafka.
@@ -210,8 +221,8 @@ def ensure_topic(
     keep(vault, path, {}, {"topic": topic, "bootstrap": str(server)})
     if group:
         kept = keep(vault, project_path("kafka", topic, group), {}, {"group": group})
-        changes += [f"consumer group {group} taken down"] if kept.written else []
-    return Result("kafka", topic, path, tuple(changes), {"bootstrap": str(server), "partitions": str(found)})
+        changes += [f"consumer group {group} recorded"] if kept.written else []
+    return Result("kafka", topic, path, tuple(changes), {"bootstrap": str(server), "partitions": found})
 
 
 def _partitions(engine: ComposeEngine, topic: str) -> int:
@@ -220,29 +231,32 @@ def _partitions(engine: ComposeEngine, topic: str) -> int:
 
 def _begin(engine: ComposeEngine, group: str, topic: str, partitions: int) -> list[str]:
     """Puts a group that nobody consumes in at the beginning, where it has no place yet."""
-    try:
-        said = _kafka(engine, projecttopics.describe_group(group))
-    except AdapterError as error:
-        if not projecttopics.no_such_group(error.message):
-            raise
-        said = ""
+    said = _kafka(engine, projecttopics.describe_group(group))
+    wrong = projecttopics.group_problem(said)
+    if wrong and not projecttopics.no_such_group(wrong):
+        raise _kafka_error(wrong)
     offsets = projecttopics.offsets_of(said, topic)
     missing = sorted(set(range(partitions)) - offsets.committed)
     if offsets.active or not missing:
         return []
-    said = _kafka(engine, projecttopics.begin(group, topic, missing))
-    return [f"consumer group {group} begins at the beginning of {topic}"] if projecttopics.has_begun(said) else []
+    wrong = projecttopics.group_problem(_kafka(engine, projecttopics.begin(group, topic, missing)))
+    if projecttopics.in_use(wrong):
+        return []
+    if wrong:
+        raise _kafka_error(wrong)
+    return [f"consumer group {group} begins at the beginning of {topic}"]
 
 
 def _kafka(engine: ComposeEngine, command: Sequence[str]) -> str:
     try:
         return engine.execute("kafka", "kafka", command, stdin=projecttopics.SETTINGS)
     except ShellError as error:
-        raise AdapterError(
-            f"Kafka says: {projecttopics.problem(error.message)}",
-            where=error.where,
-            hint=error.hint or "`labctl logs kafka` may say more. Run it again: it goes on where it was.",
-        ) from error
+        raise _kafka_error(projecttopics.problem(error.message)) from error
+
+
+def _kafka_error(said: str) -> AdapterError:
+    hint = "`labctl logs kafka` may say more. Run it again: it goes on where it was."
+    return AdapterError(f"Kafka says: {said}", where="service kafka", hint=hint)
 
 
 # --- Ollama

@@ -10,8 +10,14 @@ from labctl.model.errors import UserError
 
 _BIN = "/opt/kafka/bin"
 _SERVER = ("--bootstrap-server", "localhost:29092")
-# They have the broker's own variables, whose heap would not fit a second time.
-_LEAN = ("env", "KAFKA_HEAP_OPTS=-Xmx128m", "KAFKA_JMX_PORT=", "KAFKA_OPTS=")
+# They have the broker's own variables, whose heap would not fit a second time; and they end soon.
+_LEAN = (
+    "env",
+    "KAFKA_HEAP_OPTS=-Xmx128m",
+    "KAFKA_JVM_PERFORMANCE_OPTS=-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+    "KAFKA_JMX_PORT=",
+    "KAFKA_OPTS=",
+)
 
 SETTINGS = "request.timeout.ms=10000\ndefault.api.timeout.ms=20000\n"
 """What the programs read from standard input: how long they wait for a broker that does not answer."""
@@ -133,25 +139,26 @@ def offsets_of(text: str, topic: str) -> Offsets:
     return Offsets(active, frozenset(committed))
 
 
-def has_begun(text: str) -> bool:
-    """Whether `begin` did it. It says no, and ends with 0, where somebody began to consume meanwhile."""
-    return "Error:" not in text
+def group_problem(text: str) -> str:
+    """What went wrong in a command about a group, which then ends with 0 all the same; "" for nothing."""
+    return problem(text) if re.search(r"^Error: ", text, re.MULTILINE) else ""
 
 
-def no_such_group(text: str) -> bool:
-    """Whether what `describe_group` said means that there is no such group: some versions say so as an error."""
-    return re.search(r"group .*(does not exist|not found)|GroupIdNotFound", text, re.IGNORECASE) is not None
+def no_such_group(said: str) -> bool:
+    """Whether a problem is that there is no such group yet."""
+    return re.search(r"group .*(does not exist|not found)", said, re.IGNORECASE) is not None
+
+
+def in_use(said: str) -> bool:
+    """Whether a problem is that somebody consumes in the group, so that it cannot be put anywhere."""
+    return "can only be reset if the group" in said
 
 
 def problem(text: str) -> str:
     """What Kafka's programs say went wrong, without where in their code."""
-    lines = [line.strip() for line in text.splitlines()]
-    said = next((line for line in lines if re.match(r"Error(:| while executing)", line)), "")
-    reason = next((line for line in lines if re.match(r"(Caused by: )?[\w.]+(Exception|Error): ", line)), "")
-    for line in (said, reason):
-        match = re.match(
-            r"(?:Error(?: while executing [a-z -]*?command)?|(?:Caused by: )?[\w.]+(?:Exception|Error))\s*:\s*(.+)", line
-        )
-        if match:
-            return re.sub(r"^(?:[\w.]+(?:Exception|Error): )+", "", match[1])
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for line in lines:
+        if match := re.match(r"(?:Error while executing .*? command\s*:|Error:|\[[^\]]*\] ERROR)\s*(.+)", line):
+            said = match[1].removeprefix("Executing consumer group command failed due to ")
+            return re.sub(r"^(?:[\w.$]+(?:Exception|Error): )+", "", said)
     return lines[-1] if lines else "no reason"

@@ -27,7 +27,7 @@ DATABASE = Result(
     "project-postgres-shop",
     {"user": Secret("shop"), "password": Secret(CANARY)},
 )
-TOPIC = Result("kafka", "orders", "projects/kafka/orders", (), {"bootstrap": "198.18.86.202:9092", "partitions": "3"})
+TOPIC = Result("kafka", "orders", "projects/kafka/orders", (), {"bootstrap": "198.18.86.202:9092", "partitions": 3})
 WANTED = ("provision", "postgres", "--user", "shop", "--database", "orders")
 
 

@@ -100,6 +100,7 @@ class FakeEngine:
         self.active: set[str] = set()
         self.seen: list[str] = []
         self.says_no = ""
+        self.group_says = ""
         self._calls = calls or Calls()
         self._lock = threading.Lock()
 
@@ -149,7 +150,11 @@ class FakeEngine:
 
     def _group(self, group: str) -> str:
         if group not in self.places and group not in self.active:
-            raise ShellError(f"Error: Consumer group '{group}' does not exist.", code=1)
+            return (
+                f"\nError: Executing consumer group command failed due to a.GroupIdNotFoundException: Group {group} not found.\n"
+            )
+        if self.group_says:
+            return f"\nError: Executing consumer group command failed due to a.TimeoutException: {self.group_says}\n"
         who = "consumer-1" if group in self.active else "-"
         lines = ["GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG CONSUMER-ID HOST CLIENT-ID"]
         for topic, partitions in self.places.get(group, {"orders": set()}).items():
@@ -309,7 +314,7 @@ def test_a_topic_and_its_group_are_made_once() -> None:
     assert topic(vault, engine).changes == ()
     assert set(vault.held) == {"projects/kafka/orders", "projects/kafka/orders/billing"}
     assert first.role == ""
-    assert first.facts == {"bootstrap": "198.18.86.202:9092", "partitions": "3"}
+    assert first.facts == {"bootstrap": "198.18.86.202:9092", "partitions": 3}
 
 
 def test_partitions_are_added_when_asked_for_and_never_taken_away() -> None:
@@ -342,7 +347,7 @@ def test_a_group_in_use_keeps_its_place() -> None:
     vault, engine = FakeVault(), FakeEngine()
     engine.topics["orders"] = 2
     engine.active.add("billing")
-    assert topic(vault, engine, group="billing").changes == ("consumer group billing taken down",)
+    assert topic(vault, engine, group="billing").changes == ("consumer group billing recorded",)
     assert engine.places == {}
 
 
@@ -367,8 +372,7 @@ def test_cut_off_anywhere_the_next_run_makes_the_topic_whole(cut_at: int) -> Non
 def test_kafka_that_does_not_answer_leaves_nothing_half_done() -> None:
     vault, engine = FakeVault(), FakeEngine()
     engine.says_no = (
-        "Error while executing topic command : Timed out waiting for a node assignment. Call: listTopics\n"
-        "[2026-01-01 00:00:00,000] ERROR org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node."
+        "[2026-01-01 00:00:00,000] ERROR a.TimeoutException: Timed out waiting for a node assignment. Call: listTopics"
     )
     with pytest.raises(AdapterError, match=r"Kafka says: Timed out waiting for a node assignment\. Call: listTopics$") as told:
         topic(vault, engine)
@@ -376,6 +380,18 @@ def test_kafka_that_does_not_answer_leaves_nothing_half_done() -> None:
     assert not vault.held
     engine.says_no = ""
     assert topic(vault, engine).changes == ("topic orders made",)
+
+
+def test_a_group_that_cannot_be_asked_about_is_not_put_anywhere() -> None:
+    """Its places would be lost: Kafka's program ends with 0 there."""
+    vault, engine = FakeVault(), FakeEngine()
+    engine.topics["orders"] = 2
+    engine.places["billing"] = {"orders": {0}}
+    engine.group_says = "Timed out waiting for a node assignment."
+    with pytest.raises(AdapterError, match="Kafka says: Timed out"):
+        topic(vault, engine, group="billing")
+    assert engine.places == {"billing": {"orders": {0}}}
+    assert not vault.held
 
 
 # ------------------------------------------------------------ Ollama

@@ -5,7 +5,17 @@ looks at no environment variable and no file in the home folder. Values come and
 revoke is decided elsewhere (`labctl.engine.steps.vault`); here is how.
 """
 
-from labctl.adapters.vault._errors import Absent, Busy, CasMismatch, Deleted, Denied, HalfInitialised, Sealed, Uninitialised
+from labctl.adapters.vault._errors import (
+    Absent,
+    Busy,
+    CasMismatch,
+    Conflict,
+    Deleted,
+    Denied,
+    HalfInitialised,
+    Sealed,
+    Uninitialised,
+)
 from labctl.adapters.vault.bootstrap import Desired, bootstrap, differing, require_audit, role_parameters
 from labctl.adapters.vault.client import AppRoleCredentials, InitResult, SecretEntry, TokenInfo, Vault, VaultStatus
 from labctl.adapters.vault.seed import Kept, SeedResult, generate, keep, seed
@@ -15,6 +25,7 @@ __all__ = [
     "AppRoleCredentials",
     "Busy",
     "CasMismatch",
+    "Conflict",
     "Deleted",
     "Denied",
     "Desired",

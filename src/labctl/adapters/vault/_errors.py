@@ -51,6 +51,10 @@ class Busy(AdapterError):
     """The Vault is up but not ready to serve yet."""
 
 
+class Conflict(Busy):
+    """Somebody else wrote at the same moment, and nothing of this request was done: OpenBao's storage takes one of the two."""
+
+
 @contextlib.contextmanager
 def explained(address: str) -> Iterator[None]:
     """Turns what hvac and requests raise into LabErrors.
@@ -93,7 +97,8 @@ def _from_vault(address: str, error: exceptions.VaultError) -> LabError:
     if isinstance(error, exceptions.InvalidRequest) and CAS_MISMATCH in low:
         return CasMismatch("the secret has another version than expected", where=address, hint="Read it again, then write.")
     if isinstance(error, exceptions.VaultDown | exceptions.InternalServerError | exceptions.BadGateway):
-        return Busy(f"the Vault cannot answer: {said or 'no reason'}", where=address, hint="See the log of openbao.service.")
+        kind = Conflict if "transaction commit failed" in low else Busy
+        return kind(f"the Vault cannot answer: {said or 'no reason'}", where=address, hint="See the log of openbao.service.")
     return AdapterError(f"the Vault refused: {said or type(error).__name__}", where=address)
 
 

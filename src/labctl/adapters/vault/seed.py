@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 import string
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from labctl.adapters.vault._errors import Absent, CasMismatch, Deleted
+from labctl.adapters.vault._errors import Absent, CasMismatch, Conflict, Deleted
 from labctl.adapters.vault.client import Vault
 from labctl.model.catalogue import Generator, SecretSpec
 from labctl.model.errors import AdapterError
@@ -106,21 +107,25 @@ def keep(vault: Vault, path: str, generated: Mapping[str, Generator], known: Map
         UserError: The token may not read or write it.
         AdapterError: It was deleted by hand (`Deleted`); what is generated is not generated anew.
     """
-    for _ in range(_MOST_TRIES):
+    for tried in range(_MOST_TRIES):
         try:
-            version, found = vault.read(path)
-        except Absent:
-            version, found = 0, {}
-        except Deleted as error:
-            if generated:
-                raise
-            version, found = error.version, {}
-        missing = {name: generate(generator) for name, generator in generated.items() if name not in found}
-        wanted = {**found, **missing, **{name: Secret(value) for name, value in known.items()}}
-        if wanted == found:
-            return Kept(version, found, written=False)
-        try:
-            return Kept(vault.write(path, wanted, cas=version), wanted, written=True)
-        except CasMismatch:
-            continue
+            return _keep_once(vault, path, generated, known)
+        except (CasMismatch, Conflict):
+            time.sleep(secrets.randbelow(20 * tried + 1) / 1000)
     raise AdapterError(f"secret {path!r} is written by others all the time", where=vault.address, hint="Run it again.")
+
+
+def _keep_once(vault: Vault, path: str, generated: Mapping[str, Generator], known: Mapping[str, str]) -> Kept:
+    try:
+        version, found = vault.read(path)
+    except Absent:
+        version, found = 0, {}
+    except Deleted as error:
+        if generated:
+            raise
+        version, found = error.version, {}
+    missing = {name: generate(generator) for name, generator in generated.items() if name not in found}
+    wanted = {**found, **missing, **{name: Secret(value) for name, value in known.items()}}
+    if wanted == found:
+        return Kept(version, found, written=False)
+    return Kept(vault.write(path, wanted, cas=version), wanted, written=True)
