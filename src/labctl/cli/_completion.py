@@ -50,8 +50,8 @@ def guest_names(context: typer.Context) -> list[str]:
 
 
 def service_names(context: typer.Context) -> list[str]:
-    """The services that are on."""
-    return _of_lab(context, lambda lab: [spec.name for spec in lab.service_specs()])
+    """The services and apps that are on."""
+    return _of_lab(context, lambda lab: list(lab.compose_projects))
 
 
 def secret_paths(context: typer.Context) -> list[str]:

@@ -55,7 +55,7 @@ def project_of(found: OpenLab, name: str) -> str:
     Raises:
         UserError: The lab has none of this name.
     """
-    names = [spec.name for spec in found.lab.service_specs()]
+    names = found.lab.compose_projects
     if name not in names:
         raise UserError(f"the lab has no service {name!r}", hint=nearest(name, names))
     return name

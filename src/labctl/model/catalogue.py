@@ -77,6 +77,7 @@ class SecretSpec:
         readers: Roles of the guests that may read it; `provider` for what services are given; `labctl` for the operator.
         description: What it is for.
         rotation: What to do after a new value was written.
+        fixed: Generated fields of which a new value would not count by itself: labctl makes none.
     """
 
     path: str
@@ -84,6 +85,12 @@ class SecretSpec:
     readers: tuple[str, ...]
     description: str
     rotation: str
+    fixed: frozenset[str] = frozenset()
+
+    @property
+    def rotated(self) -> Mapping[str, Generator]:
+        """The fields that `labctl secrets rotate` makes anew."""
+        return {name: generator for name, generator in self.generated.items() if name not in self.fixed}
 
     @property
     def generated(self) -> Mapping[str, Generator]:
@@ -130,6 +137,7 @@ def catalogue(lab: Lab) -> tuple[SecretSpec, ...]:
             ("gitlab", OPERATOR),
             "GitLab's administrator `root`: password, and the token with which labctl asks the API",
             "A new token counts once guest gitlab has it (`labctl up`), a new password never: change that in GitLab too.",
+            fixed=frozenset({"password", "api_token"}),
         ),
         SecretSpec(
             GITLAB_RUNNER,
@@ -177,7 +185,8 @@ def _service_secrets(lab: Lab) -> Iterator[SecretSpec]:
     for service in services:
         fields, description, rotation = _SERVICE_SECRETS.get(service.name, ({}, "", ""))
         if fields:
-            yield SecretSpec(f"services/{service.name}", fields, (PROVIDER, OPERATOR), description, rotation)
+            fixed = _FIXED.get(service.name, frozenset())
+            yield SecretSpec(f"services/{service.name}", fields, (PROVIDER, OPERATOR), description, rotation, fixed)
 
 
 def generated_fields(path: str) -> frozenset[str]:
@@ -207,6 +216,8 @@ _SERVICE_SECRETS: Mapping[str, tuple[Mapping[str, Generator], str, str]] = {
         "A new one never counts: change it in Portainer too.",
     ),
 }
+
+_FIXED: Mapping[str, frozenset[str]] = {"open_webui": frozenset({"password"}), "portainer": frozenset({"password"})}
 
 _BUCKET_READERS: Mapping[str, tuple[str, ...]] = {"terraform": (OPERATOR,), "gitlab": ("gitlab",), "mlflow": ("docker",)}
 

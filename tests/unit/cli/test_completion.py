@@ -36,7 +36,7 @@ def offered(folder: Path, line: str) -> list[str]:
     ("line", "wanted"),
     [
         ("labctl pl", {"plan"}),
-        ("labctl secrets ", {"list", "seed", "get"}),
+        ("labctl secrets ", {"list", "seed", "get", "rotate"}),
         ("labctl up --layer ", {"foundation", "platform"}),
         ("labctl down --allow-destroy g", {"gitlab"}),
         ("labctl render ", {"vault", "store", "gitlab", "docker"}),

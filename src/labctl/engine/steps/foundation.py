@@ -48,7 +48,7 @@ def foundation_steps(run: LabRun, contract: FoundationContract) -> list[str]:
     run.interrupts.check()
     changes += _vault(run, contract)
     run.interrupts.check()
-    changes += _store(run, contract)
+    changes += store_steps(run, contract)
     return changes
 
 
@@ -88,7 +88,8 @@ def _keys(run: LabRun, *, absent: bool) -> list[str]:
     return changes + [f"key file {name} encrypted to the operators that lab.yaml lists now" for name in moved]
 
 
-def _store(run: LabRun, contract: FoundationContract) -> list[str]:
+def store_steps(run: LabRun, contract: FoundationContract) -> list[str]:
+    """The object store gets its credentials and its buckets; returns what changed, a line each."""
     session = _session(run)
     root = _credentials(session.vault, STORE_ROOT)
     buckets = {bucket: _credentials(session.vault, path) for bucket, path in bucket_secrets(run.lab).items()}
