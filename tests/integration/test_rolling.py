@@ -12,14 +12,13 @@ import threading
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pytest
 
-from labctl.adapters.compose import ComposeEngine, Interrupted, LocalShell, NotConverged, ReleaseFailed, deploying
+from labctl.adapters.compose import ComposeEngine, LocalShell, ReleaseFailed, deploying
 from labctl.adapters.terraform import (
     PROGRAM_VARIABLE,
     Terraform,
@@ -33,7 +32,6 @@ from labctl.adapters.terraform import (
 from labctl.cli._errors import error_event, show_error
 from labctl.model.compose import ComposeProject, differences
 from labctl.model.ownprovider import OWN_PROVIDER, OWN_PROVIDER_VERSION
-from labctl.model.secret import Secret
 from tests.dockercompose import create_image, programs
 from tests.dockerregistry import registry
 
@@ -49,29 +47,29 @@ CHECK = {
 }
 
 
-def image(version: str) -> str:
-    return f"{PREFIX}:{version}"
+def image(tag: str) -> str:
+    return f"{PREFIX}:{tag}"
 
 
-def dockerfile(version: str) -> str:
-    """A server that shows its version; the one of version `bad` is never healthy."""
-    healthy = "" if version == "bad" else "echo yes > /www/healthy && "
-    start = f"echo this is {version}; exec busybox httpd -f -p 80 -h /www"
-    return f"""\
-FROM {BASE}
-RUN busybox mkdir /www && {healthy}echo {version} > /www/index.html
-CMD ["sh", "-c", "{start}"]
-"""
+SERVE = (
+    "echo this is $VERSION; busybox mkdir /tmp/www; echo $VERSION > /tmp/www/index.html; "
+    "test -z $HEALTHY || touch /tmp/www/healthy; exec busybox httpd -f -p 80 -h /tmp/www"
+)
+
+
+def dockerfile(healthy: str) -> str:
+    """A server that shows its version."""
+    return f"FROM {BASE}\nENV VERSION=one HEALTHY={healthy}\nCMD {json.dumps(['sh', '-c', SERVE])}\n"
 
 
 @pytest.fixture(scope="module")
 def path() -> Iterator[Path]:
     found = programs()
     create_image(str(found / "docker"), BASE)
-    for version in ("one", "two", "bad"):
-        docker("build", "-q", "-t", image(version), "-", stdin=dockerfile(version))
+    docker("build", "-q", "-t", image("good"), "-", stdin=dockerfile("yes"))
+    docker("build", "-q", "-t", image("bad"), "-", stdin=dockerfile(""))
     yield found
-    docker("rmi", "-f", *(image(version) for version in ("one", "two", "bad")), BASE)
+    docker("rmi", "-f", image("good"), image("bad"), BASE)
 
 
 @pytest.fixture
@@ -90,20 +88,18 @@ def make(engine: ComposeEngine) -> Iterator[Make]:
     name = f"{PREFIX}-{uuid.uuid4().hex[:8]}"
     ports = free_ports(3)
 
-    def project(version: str = "one", *, only: Sequence[str] = ("web", "web-2"), shift: int = 0, **more: Any) -> ComposeProject:
-        given = {key: more.pop(key) for key in ("redeploy", "secrets", "content_key", "wait_s") if key in more}
+    def project(version: str = "one", tag: str = "good", *, only: int = 2, shift: int = 0) -> ComposeProject:
         services = {
             service: {
-                "image": image(version),
+                "image": image(tag),
+                "environment": {"VERSION": version},
                 "ports": [f"127.0.0.1:{ports[number + shift]}:80"],
                 "healthcheck": CHECK,
                 "stop_signal": "SIGKILL",
-                **more.get(service, {}),
             }
-            for number, service in enumerate(only)
+            for number, service in enumerate(("web", "web-2")[:only])
         }
-        rest = {key: value for key, value in more.items() if key not in only}
-        return ComposeProject(name, json.dumps({"services": services, **rest}), **{"wait_s": 20.0, **given})
+        return ComposeProject(name, json.dumps({"services": services}), wait_s=20.0)
 
     yield project
     engine.destroy(name, volumes=True)
@@ -189,126 +185,40 @@ class Callers:
         return longest
 
 
-# -- a release ---------------------------------------------------------------------------------------------------------
+def steps(told: list[str]) -> list[str]:
+    return [line for line in told if line.startswith(("replacing", "putting"))]
 
 
-def test_while_two_replicas_are_replaced_one_always_answers(engine: ComposeEngine, make: Make) -> None:
-    engine.apply(make("one"))
-    before = ids(make())
+def test_of_two_replicas_one_always_answers_while_a_release_goes_in_and_a_bad_one_back(engine: ComposeEngine, make: Make) -> None:
+    one, two, bad = make("one"), make("two"), make("bad", tag="bad")
+    engine.apply(one)
+    before = ids(one)
     told: list[str] = []
-    with Callers(make()) as callers:
-        engine.roll(make("two"), make("one"), progress=told.append)
-    assert settled(engine, make("two"))
-    assert [line for line in told if line.startswith("replacing")] == ["replacing web", "replacing web-2"]
-    assert all(versions == ["one", "two"] for versions in callers.versions.values())
-    assert not set(before.values()) & set(ids(make()).values())
-    each = {port: callers.silence(port) for port in callers.ports}
-    print(f"longest silence of each: {each}, of all: {callers.silence():.3f} s")
-    assert all(silence > 0 for silence in each.values()), "each was away for a moment"
+    with Callers(one) as callers:
+        engine.roll(two, one, progress=told.append)
+    assert settled(engine, two)
+    assert steps(told) == ["replacing web", "replacing web-2"]
+    assert list(callers.versions.values()) == [["one", "two"]] * 2
+    assert not set(before.values()) & set(ids(two).values())
+    each = [callers.silence(port) for port in callers.ports]
+    print(f"longest silence of each: {each}, of both: {callers.silence():.3f} s")
+    assert all(silence > 0 for silence in each), "each was away for a moment"
     assert callers.silence() == 0
 
-
-def test_a_forced_redeploy_goes_the_same_way(engine: ComposeEngine, make: Make) -> None:
-    engine.apply(make())
-    before = ids(make())
-    with Callers(make()) as callers:
-        engine.roll(make(redeploy="today"), make())
-    assert not set(before.values()) & set(ids(make()).values())
-    assert callers.silence() == 0
-
-
-def test_ports_that_move_up_by_one_are_free_when_they_are_wanted(engine: ComposeEngine, make: Make) -> None:
-    engine.apply(make())
-    told: list[str] = []
-    engine.roll(make(shift=1), make(), progress=told.append)
-    assert settled(engine, make(shift=1))
-    assert [line for line in told if line.startswith("replacing")] == ["replacing web-2", "replacing web"]
-    # One replica less, and the other one has to have its port.
-    engine.roll(make(shift=2, only=["web"]), make(shift=1))
-    assert settled(engine, make(shift=2, only=["web"]))
-    assert list(ids(make())) == ["web"]
-
-
-def test_networks_and_replicas_that_come_and_go(engine: ComposeEngine, make: Make) -> None:
-    alone, both = make(only=["web"]), make()
-    engine.apply(alone)
-    first = ids(alone)
-    engine.roll(both, alone)
-    assert settled(engine, both)
-    assert ids(both)["web"] == first["web"], "it had not changed"
-    joined = make(web={"networks": ["default", "more"]}, networks={"more": {}})
-    engine.roll(joined, both)
-    assert engine.found(both.name).networks == (f"{both.name}_default", f"{both.name}_more")
-    engine.roll(alone, joined)
-    assert settled(engine, alone)
-    assert engine.found(both.name).networks == (f"{both.name}_default",)
-
-
-# -- a bad one ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_bad_release_is_taken_back_before_the_second_replica_is_touched(engine: ComposeEngine, make: Make) -> None:
-    engine.apply(make("one"))
-    before = ids(make())
+    before = ids(two)
     began = time.monotonic()
-    with Callers(make()) as callers, pytest.raises(ReleaseFailed) as caught:
-        engine.roll(make("bad"), make("one"))
-    print(f"taken back after {time.monotonic() - began:.1f} s, longest silence of all: {callers.silence():.3f} s")
+    with Callers(two) as callers, pytest.raises(ReleaseFailed) as caught:
+        engine.roll(bad, two)
+    print(f"taken back after {time.monotonic() - began:.1f} s, longest silence of both: {callers.silence():.3f} s")
     assert caught.value.back
-    identity = docker("image", "inspect", "--format", "{{.Id}}", image("one"))
-    assert caught.value.message == f"web did not become healthy; {make().name} is back on {image('one')} ({identity[:19]})"
-    assert "web: health is unhealthy, wanted healthy" in caught.value.hint
+    identity = docker("image", "inspect", "--format", "{{.Id}}", image("good"))
+    assert caught.value.message == f"web did not become healthy; {two.name} is back on {image('good')} ({identity[:19]})"
+    assert "Why: web: health is unhealthy, wanted healthy" in caught.value.hint
     assert "404 Not Found" in caught.value.hint, "what the check said"
     assert "this is bad" in caught.value.hint, "what it said itself"
-    assert settled(engine, make("one"))
-    assert ids(make())["web-2"] == before["web-2"]
+    assert settled(engine, two)
+    assert ids(two)["web-2"] == before["web-2"], "nobody touched it"
     assert callers.silence() == 0
-    # The next one is good.
-    engine.roll(make("two"), make("one"))
-    assert settled(engine, make("two"))
-
-
-def test_both_are_taken_back_where_the_second_one_fails(engine: ComposeEngine, make: Make) -> None:
-    engine.apply(make("one"))
-    told: list[str] = []
-    with Callers(make()) as callers, pytest.raises(ReleaseFailed, match=r"web-2 did not become healthy; .* is back on"):
-        engine.roll(make("two", **{"web-2": {"image": image("bad")}}), make("one"), progress=told.append)
-    steps = [line for line in told if line.startswith(("replacing", "putting"))]
-    assert steps == ["replacing web", "replacing web-2", "putting back web-2", "putting back web"]
-    assert settled(engine, make("one"))
-    assert callers.silence() == 0
-
-
-def test_where_the_last_good_image_is_gone_it_is_said_what_is_there(engine: ComposeEngine, make: Make) -> None:
-    engine.apply(make("one"))
-    gone = make("one", web={"image": "127.0.0.1:9/none:1"}, **{"web-2": {"image": "127.0.0.1:9/none:1"}})
-    with pytest.raises(ReleaseFailed, match=r"could not be put back on .*: an image cannot be fetched") as caught:
-        engine.roll(make("bad"), gone)
-    assert not caught.value.back
-    assert "web running, unhealthy on" in caught.value.hint
-    assert "web-2 running, healthy on" in caught.value.hint
-    assert "registry cannot be reached" in caught.value.hint
-
-
-def test_a_secret_that_nobody_can_work_with_stops_at_the_first_replica(engine: ComposeEngine, make: Make) -> None:
-    check = {**CHECK, "test": ["CMD", "sh", "-c", 'test "$$(cat /run/secrets/pw)" = good']}
-    more = {"healthcheck": check, "secrets": ["pw"]}
-    given = {"web": more, "web-2": more, "content_key": Secret("key")}
-
-    def with_secret(value: str) -> ComposeProject:
-        project = make(**given)
-        document = json.loads(project.text) | {"secrets": {"pw": {"environment": "PW"}}}
-        return replace(project, text=json.dumps(document), secrets={"PW": Secret(value)})
-
-    engine.apply(with_secret("good"))
-    before = ids(make())
-    with pytest.raises(NotConverged) as caught:
-        # What it was is nowhere: the last good file with the secret of today is the same.
-        engine.roll(with_secret("rotated-badly"), with_secret("rotated-badly"))
-    assert "Not replaced: web-2." in caught.value.hint
-    assert ids(make())["web-2"] == before["web-2"]
-    engine.roll(with_secret("good"), with_secret("good"))
-    assert settled(engine, with_secret("good"))
 
 
 # -- cut off -----------------------------------------------------------------------------------------------------------
@@ -325,41 +235,36 @@ engine.roll(ComposeProject(name, new), ComposeProject(name, old), progress=say)
 """
 
 
-@pytest.mark.parametrize("how", ["killed", "interrupted"])
-def test_a_release_that_was_cut_off_is_finished_or_taken_back_by_the_next(
-    engine: ComposeEngine, make: Make, path: Path, how: str
+def test_one_that_was_killed_is_finished_by_the_next_and_ports_that_move_are_free_when_wanted(
+    engine: ComposeEngine, make: Make, path: Path
 ) -> None:
-    old, new = make("one"), make("two")
-    engine.apply(old)
-    if how == "killed":
-        command = [sys.executable, "-c", ROLL, old.name, new.text, old.text, str(path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if line.startswith("replacing web-2"):
-                    process.kill()
-                    break
-        assert process.returncode == -signal.SIGKILL
-    else:
-        stop = threading.Event()
-
-        def tell(text: str) -> None:
-            if text == "replacing web-2":
-                stop.set()
-
-        with pytest.raises(Interrupted):
-            engine.roll(new, old, progress=tell, stop=stop)
-    # What was cut off may still be at work in the engine's client.
+    one, two = make("one"), make("two")
+    engine.apply(one)
+    command = [sys.executable, "-c", ROLL, one.name, two.text, one.text, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("replacing web-2"):
+                process.kill()
+                break
+    assert process.returncode == -signal.SIGKILL
+    first = ids(one)["web"]
+    # What was killed may still have its client of the engine at work.
     time.sleep(1)
-    first = ids(old)["web"]
-    if how == "killed":
-        engine.roll(new, old)
-        assert settled(engine, new)
-        assert ids(old)["web"] == first, "it was replaced already"
-    else:
-        with pytest.raises(ReleaseFailed, match=r"web-2 did not become healthy; .* is back on .*:one"):
-            engine.roll(make("two", **{"web-2": {"image": image("bad")}}), old)
-        assert settled(engine, old)
+    engine.roll(two, one)
+    assert settled(engine, two)
+    assert ids(one)["web"] == first, "it was replaced already"
+
+    told: list[str] = []
+    moved = make("two", shift=1)
+    engine.roll(moved, two, progress=told.append)
+    assert settled(engine, moved)
+    assert steps(told) == ["replacing web-2", "replacing web"]
+    # One replica less, and the other one wants its port.
+    alone = make("two", shift=2, only=1)
+    engine.roll(alone, moved)
+    assert settled(engine, alone)
+    assert list(ids(alone)) == ["web"]
 
 
 # -- with Terraform ----------------------------------------------------------------------------------------------------
@@ -369,9 +274,8 @@ def test_terraform_keeps_the_state_and_labctl_says_what_is_there(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, folder, port = f"{PREFIX}-app", tmp_path / "app", free_ports(1)[0]
-    for directory in (folder, tmp_path / "home", tmp_path / "context"):
+    for directory in (folder, tmp_path / "home"):
         directory.mkdir()
-    context = tmp_path / "context"
     mirror = tmp_path / "mirror"
     entry = ensure_launcher(mirror)
     write_cli_config(tmp_path / "terraformrc", mirror)
@@ -383,50 +287,46 @@ def test_terraform_keeps_the_state_and_labctl_says_what_is_there(
 
     with registry(tmp_path / "registry") as address:
 
-        def write(version: str) -> None:
-            (context / "Dockerfile").write_text(dockerfile(version))
-            service = {"image": "${labctl_image.app.reference}", "healthcheck": CHECK, "stop_signal": "SIGKILL"}
+        def pushed(tag: str) -> str:
+            """The image by its digest."""
+            docker("tag", image(tag), f"{address}/{PREFIX}:{tag}")
+            docker("push", "-q", f"{address}/{PREFIX}:{tag}")
+            digests = json.loads(docker("image", "inspect", "--format", "{{json .RepoDigests}}", image(tag)))
+            return str(next(one for one in digests if one.startswith(address)))
+
+        def write(reference: str, version: str) -> None:
+            service = {"image": reference, "environment": {"VERSION": version}, "healthcheck": CHECK, "stop_signal": "SIGKILL"}
             text = json.dumps({"services": {"mlserver": {**service, "ports": [f"127.0.0.1:{port}:80"]}}})
-            project = {"name": name, "compose": text, "wait_timeout": 20, "rolling": True}
-            built = {"name": f"{address}/{PREFIX}", "tag": version, "context": str(context), "context_hash": version}
             document = {
                 "terraform": {"required_providers": {"labctl": {"source": OWN_PROVIDER, "version": OWN_PROVIDER_VERSION}}},
-                "resource": {"labctl_image": {"app": built}, "labctl_compose_project": {"app": project}},
+                "resource": {"labctl_compose_project": {"app": {"name": name, "compose": text, "rolling": True}}},
             }
             (folder / "main.tf.json").write_text(json.dumps(document))
 
-        def state() -> dict[str, Any]:
-            resources = terraform.state_pull()["resources"]
-            return dict(next(one["instances"][0]["attributes"] for one in resources if one["type"] == "labctl_compose_project"))
-
         try:
-            write("one")
+            good, bad = pushed("good"), pushed("bad")
+            write(good, "one")
             terraform.init()
             terraform.apply_unplanned()
-            before = state()
-            digest = before["services"]["mlserver"]["digest"]
-            write("bad")
+            before = terraform.state_pull()["resources"]
+            write(bad, "bad")
             with pytest.raises(TerraformError) as caught:
                 terraform.apply_unplanned()
-            assert state() == before
-            monkeypatch.setenv("COLUMNS", "80")
-            assert show_error(caught.value) == 1
-            said = capsys.readouterr().err
-            sentence = f"mlserver did not become healthy; {name} is back on {address}/{PREFIX}@{digest}"
-            assert said.splitlines()[0] == f"error: mlserver: labctl_compose_project.app: {sentence}"
-            assert "  Why: mlserver: health is unhealthy, wanted healthy\n" in said
-            assert "this is bad" in said
-            assert error_event(caught.value)["text"] == sentence
-            assert "this is bad" in error_event(caught.value)["hint"]
+            assert terraform.state_pull()["resources"] == before
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
                 assert answer.read() == b"one\n"
             plan = terraform.plan(folder / "plan")
             assert [(one.address, one.action) for one in plan.planned] == [("labctl_compose_project.app", "update")]
-            write("two")
-            terraform.apply_unplanned()
-            assert state()["services"]["mlserver"]["digest"] not in ("", digest)
-            assert not terraform.plan(folder / "plan").changes
         finally:
             ComposeEngine(LocalShell(path=[path])).destroy(name)
-            for reference in docker("images", "--format", "{{.ID}}", f"{address}/{PREFIX}").split():
-                docker("rmi", "-f", reference)
+            docker("rmi", f"{address}/{PREFIX}:good", f"{address}/{PREFIX}:bad")
+
+    monkeypatch.setenv("COLUMNS", "80")
+    assert show_error(caught.value) == 1
+    said = capsys.readouterr().err
+    sentence = f"mlserver did not become healthy; {name} is back on {good}"
+    assert said.splitlines()[0] == f"error: mlserver: labctl_compose_project.app: {sentence}"
+    assert "  Why: mlserver: health is unhealthy, wanted healthy\n" in said
+    assert "this is bad" in said
+    assert error_event(caught.value)["text"] == sentence
+    assert "this is bad" in error_event(caught.value)["hint"]
