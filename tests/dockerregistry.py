@@ -6,6 +6,7 @@ import hashlib
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,15 +40,19 @@ def _program() -> Path:
 
 
 @contextmanager
-def registry(folder: Path) -> Iterator[str]:
-    """A registry on this machine; yields its address, which engines trust without TLS because it is in 127.0.0.0/8."""
+def registry(folder: Path, auth: str = "") -> Iterator[str]:
+    """A registry on this machine; yields its address, which engines trust without TLS because it is in 127.0.0.0/8.
+
+    `auth` is who may use it, as in its configuration; anybody where there is none.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     folder.mkdir()
     config = folder / "config.yml"
     storage = f"{{filesystem: {{rootdirectory: {folder}/data}}}}"
-    config.write_text(f"version: 0.1\nlog: {{level: error}}\nstorage: {storage}\nhttp: {{addr: {address}}}\n")
+    access = f"auth: {auth}\n" if auth else ""
+    config.write_text(f"version: 0.1\nlog: {{level: error}}\nstorage: {storage}\nhttp: {{addr: {address}}}\n{access}")
     with (folder / "log").open("wb") as log, subprocess.Popen([_program(), "serve", config], stdout=log, stderr=log) as process:
         try:
             deadline = time.monotonic() + 15
@@ -55,6 +60,8 @@ def registry(folder: Path) -> Iterator[str]:
                 try:
                     urllib.request.urlopen(f"http://{address}/v2/", timeout=2).close()
                     break
+                except urllib.error.HTTPError:
+                    break  # it is there, and wants a login
                 except OSError:
                     assert time.monotonic() < deadline, (folder / "log").read_text()
                     time.sleep(0.1)

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from labctl.engine.guestcall import call_guest
 from labctl.engine.lab import OpenLab
 from labctl.engine.ssh import private_key, require_host_key
+from labctl.model.catalogue import PLATFORM_SSH
 from labctl.model.errors import UserError, nearest
 from labctl.model.guestfiles import DOCKER, OPS
 
 if TYPE_CHECKING:
     from labctl.adapters.compose import ComposeEngine
+    from labctl.engine.labrun import LabRun
 
 
 @contextmanager
@@ -43,6 +45,21 @@ def docker_engine(found: OpenLab, named: Sequence[Path] = ()) -> Iterator[Compos
     engine = ComposeEngine(
         SshShell(f"ssh://{OPS}@{address}", key=key, known_hosts=found.paths.known_hosts, host_alias=DOCKER.name)
     )
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+@contextmanager
+def engine_of(run: LabRun) -> Iterator[ComposeEngine]:
+    """As `docker_engine`, of a run that is at it: platform is up and the Vault is open."""
+    from labctl.adapters.compose import ComposeEngine, SshShell
+
+    assert run.session is not None
+    key = run.session.vault.read(PLATFORM_SSH)[1]["private_key"]
+    address = str(run.outputs("platform")["docker_host"])
+    engine = ComposeEngine(SshShell(address, key=key, known_hosts=run.paths.known_hosts, host_alias=DOCKER.name))
     try:
         yield engine
     finally:

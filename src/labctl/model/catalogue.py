@@ -27,6 +27,8 @@ PROVIDER = "provider"
 STORE_ROOT = "store/root"
 GITLAB_ROOT = "gitlab/root"
 GITLAB_RUNNER = "gitlab/runner"
+GITLAB_REGISTRY = "gitlab/registry"
+"""Where a lab has apps: the login with which their images are pushed and pulled."""
 PLATFORM_SSH = "platform/ssh"
 """labctl's own SSH key, with which it logs in to guests."""
 
@@ -158,6 +160,7 @@ def catalogue(lab: Lab) -> tuple[SecretSpec, ...]:
         readers = ("store", *_BUCKET_READERS.get(bucket, (OPERATOR,)))
         specs.append(SecretSpec(path, s3, readers, f"access to bucket `{bucket}` alone", redeliver))
     specs += _service_secrets(lab)
+    specs += _registry_login(lab)
     given = _given_to_services(lab.service_specs())
     return tuple(sorted((_read_by_provider(spec) if spec.path in given else spec for spec in specs), key=lambda spec: spec.path))
 
@@ -199,6 +202,18 @@ def generated_fields(path: str) -> frozenset[str]:
     if folder == "store":
         return frozenset({"access_key", "secret_key"})
     return frozenset(_SERVICE_SECRETS[name][0]) if folder == "services" and name in _SERVICE_SECRETS else frozenset()
+
+
+def _registry_login(lab: Lab) -> Iterator[SecretSpec]:
+    if not lab.app_specs():
+        return
+    yield SecretSpec(
+        GITLAB_REGISTRY,
+        {"username": EXTERNAL, "token": EXTERNAL},
+        (PROVIDER, OPERATOR),
+        f"login to the container registry of `{lab.apps.project}`: a deploy token, issued by GitLab",
+        f"Revoke deploy token `labctl` of `{lab.apps.project}` in GitLab (Settings > Repository): `labctl up` makes another.",
+    )
 
 
 _APPLIED = "`labctl up` gives it to the service and to those that use it, and starts them again."
@@ -310,8 +325,9 @@ def _data_paths(specs: Iterable[SecretSpec]) -> dict[str, Any]:
 def _operator_paths() -> dict[str, Any]:
     """What labctl may do: everything with the lab's secrets, and handing guests their identity, wrapped only.
 
-    It may also write the guests' policies and roles, because a guest that is added to lab.yaml later needs them. That makes it as
-    good as an administrator, which the holder of the unseal key is anyway (docs/secrets.md).
+    It may also write the policies and roles of guests and of projects, because a guest that is added to lab.yaml later, and a
+    project that is provisioned for, need them. That makes it as good as an administrator, which the holder of the unseal key is
+    anyway (docs/secrets.md).
     """
     return {
         f"{MOUNT}/data/*": {"capabilities": ["create", "read", "update"]},
@@ -331,6 +347,7 @@ def _operator_paths() -> dict[str, Any]:
         "auth/token/lookup-accessor": {"capabilities": ["create", "update"]},
         "auth/token/revoke-accessor": {"capabilities": ["create", "update"]},
         "sys/policies/acl/guest-*": {"capabilities": ["create", "read", "update"]},
+        "sys/policies/acl/project-*": {"capabilities": ["create", "read", "update"]},
         f"sys/policies/acl/{OPERATOR}": {"capabilities": ["read", "update"]},
         f"sys/policies/acl/{PROVIDER}": {"capabilities": ["create", "read", "update"]},
         "sys/auth": {"capabilities": ["read"]},

@@ -455,7 +455,8 @@ class Lab(Settings):
     @property
     def compose_projects(self) -> tuple[str, ...]:
         """The services and apps that are on, by name: each is a Compose project on guest `docker`."""
-        return tuple(spec.name for spec in (*self.service_specs(), *self.app_specs()))
+        specs: tuple[ServiceSpec | AppSpec, ...] = (*self.service_specs(), *self.app_specs())
+        return tuple(spec.name for spec in specs)
 
     def service_image(self, name: str) -> str:
         """The image of a service that is on: that of lab.yaml, else the sandbox's where it serves its guests, else upstream's.

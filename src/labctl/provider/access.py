@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from labctl.adapters.compose import ComposeEngine, LocalShell, Shell, SshShell
 from labctl.model.catalogue import generated_fields
-from labctl.model.compose import CONTENT_KEY
+from labctl.model.compose import CONTENT_KEY, RegistryLogin
 from labctl.model.errors import AdapterError, LabError, UserError, nearest
 from labctl.model.secret import Secret
 
@@ -111,6 +111,21 @@ def read_secrets(references: Mapping[str, str]) -> tuple[dict[str, Secret], Secr
             raise _absent(f"secret {path} has no field {name!r}", path, name, variable, nearest(name, known[path]))
         found[variable] = known[path][name]
     return found, found.pop("")
+
+
+def registry_logins(paths: Mapping[str, str]) -> tuple[RegistryLogin, ...]:
+    """The credentials of registries, by host, from fields `username` and `token` of their secrets.
+
+    Raises:
+        LabError: As `read_secrets`.
+    """
+    references = {f"{host} {name}": f"{path}#{name}" for host, path in paths.items() for name in ("username", "token")}
+    try:
+        values, _key = read_secrets(references)
+    except LabError as error:
+        error.__dict__["attribute"] = "registry_auth"
+        raise
+    return tuple(RegistryLogin(host, values[f"{host} username"], values[f"{host} token"]) for host in paths)
 
 
 def _fields(vault: Vault, path: str, field: str, variable: str) -> dict[str, Secret]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from labctl.adapters.compose import EngineUnreachable, ReleaseFailed
 from labctl.model.compose import PROJECT_NAME, ComposeProject, ComposeService, ComposeState
 from labctl.model.errors import LabError, nearest
-from labctl.provider.access import REFERENCE, BadReference, read_secrets
+from labctl.provider.access import REFERENCE, BadReference, read_secrets, registry_logins
 from labctl.provider.framework import STOP, Attribute, Bool, List, Map, Number, Object, Resource, Schema, String, Unknown
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _SERVICE = Object(
 )
 _WAIT = "Seconds that containers may take to be healthy; with `rolling`, those of one service."
 _ROLLING = "Whether an update replaces one service after the other, and goes back to the last good file where one fails."
-_INPUTS = ("name", "compose", "secrets", "wait_timeout", "remove_volumes", "redeploy", "rolling")
+_INPUTS = ("name", "compose", "secrets", "wait_timeout", "remove_volumes", "redeploy", "rolling", "registry_auth")
 
 
 class ComposeProjectResource(Resource):  # type: ignore[misc]
@@ -49,7 +49,7 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
     def get_schema(cls) -> Any:
         """As the framework asks."""
         return Schema(
-            version=2,
+            version=1,
             attributes=[
                 Attribute("name", String(), required=True, requires_replace=True, description="Name of the project."),
                 Attribute("compose", String(), required=True, description="The Compose file; secrets only as `${VARIABLE}`."),
@@ -58,6 +58,9 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
                 Attribute("remove_volumes", Bool(), optional=True, description="Whether a destroy removes its volumes too."),
                 Attribute("redeploy", String(), optional=True, description="Any change recreates the containers."),
                 Attribute("rolling", Bool(), optional=True, description=_ROLLING),
+                Attribute(
+                    "registry_auth", Map(String()), optional=True, description="Registry `host:port` to a path in the Vault."
+                ),
                 Attribute("id", String(), computed=True),
                 Attribute("content_hash", String(), computed=True, description="Keyed hash over the secrets' values."),
                 Attribute("services", Map(_SERVICE), computed=True),
@@ -150,15 +153,16 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
         return None
 
     def upgrade(self, _context: Any, _version: int, old: State) -> State:
-        """Adds what an older version did not have."""
-        return {**dict.fromkeys(_INPUTS), **old}
+        """As the framework asks; there is one version."""
+        return old
 
     def _apply(self, context: Any, planned: State, before: State | None) -> State | None:
         try:
-            project = _project(planned)
+            project = replace(_project(planned), logins=registry_logins(planned["registry_auth"] or {}))
             engine = self._provider.engine()
             if before is not None and planned["rolling"]:
-                found = engine.roll(project, _last(before), stop=STOP)
+                last = _last(before)
+                found = engine.roll(project, replace(last, logins=project.logins) if last else None, stop=STOP)
             else:
                 found = engine.apply(project, stop=STOP)
             return {**planned, "id": project.name, "content_hash": engine.content_hash(project), **_state(found)}
@@ -209,7 +213,7 @@ def _attribute(error: LabError) -> str:
 def _path(error: LabError) -> list[Any]:
     """Where in the configuration it belongs."""
     attribute = _attribute(error)
-    return [attribute, (error.variable,)] if isinstance(error, BadReference) else [attribute]
+    return [attribute, (error.variable,)] if isinstance(error, BadReference) and attribute == "secrets" else [attribute]
 
 
 def _may_come(error: LabError) -> bool:

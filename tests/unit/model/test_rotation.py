@@ -58,6 +58,13 @@ def test_what_is_refused_says_what_to_do(path: str, field: str, message: str, hi
     assert hint in caught.value.hint
 
 
+def test_the_registrys_login_is_rotated_in_gitlab() -> None:
+    apps = "services: {kafka: {}, postgres: {}, mlflow: {}}\napps: {mlserver: {models: [{name: houses}]}}\n"
+    with pytest.raises(UserError, match="gitlab/registry is not rotated") as caught:
+        rotation(parse_lab(f"name: lab\ntarget: {{sandbox: {{guests: container}}}}\n{apps}"), "gitlab/registry")
+    assert "Revoke deploy token `labctl` of `lab/apps` in GitLab" in caught.value.hint
+
+
 def test_a_secret_of_a_service_that_is_off_is_none_of_the_lab() -> None:
     with pytest.raises(UserError, match="no secret 'services/mlflow'"):
         rotation(lab("{postgres: {}}"), "services/mlflow")

@@ -13,7 +13,7 @@ from msgpack.ext import ExtType
 from tf.gen import tfplugin_pb2 as pb
 
 from labctl.adapters.compose import ComposeInvalid, EngineUnreachable, NotConverged, ReleaseFailed
-from labctl.model.compose import ComposeDifference, ComposeProject, ComposeService, ComposeState
+from labctl.model.compose import ComposeDifference, ComposeProject, ComposeService, ComposeState, RegistryLogin
 from labctl.model.errors import AdapterError, LabError, UserError
 from labctl.model.secret import Secret
 from labctl.provider import compose_project, framework
@@ -75,7 +75,7 @@ class Terraform:
         self.said: list[tuple[str, str, str]] = []
 
     def plan(self, prior: dict[str, Any] | None, **settings: Any) -> dict[str, Any]:
-        attributes = ("name", "compose", "secrets", "wait_timeout", "remove_volumes", "redeploy", "rolling")
+        attributes = ("name", "compose", "secrets", "wait_timeout", "remove_volumes", "redeploy", "rolling", "registry_auth")
         computed = ("id", "content_hash", "services", "networks")
         proposed = dict.fromkeys(attributes) | {"name": "p", "compose": "services: {}"} | settings
         proposed |= {name: (prior or {}).get(name) for name in computed}
@@ -155,6 +155,21 @@ def test_what_was_planned_is_what_is_stored(terraform: Terraform, engine: Engine
     assert drifted is not None
     assert (drifted["services"]["web"]["state"], drifted["services"]["web"]["count"], drifted["networks"]) == ("exited", 2, [])
     assert terraform.plan(drifted) == state
+
+
+def test_registries_are_logged_in_to_when_it_is_applied_and_not_before(
+    terraform: Terraform, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = RegistryLogin("r:1", Secret("labctl"), Secret("word"))
+    asked: list[dict[str, str]] = []
+    monkeypatch.setattr(compose_project, "registry_logins", lambda paths: asked.append(paths) or ((login,) if paths else ()))
+    planned = terraform.plan(None, registry_auth={"r:1": "gitlab/registry"})
+    assert asked == []
+    state = terraform.apply(None, planned)
+    terraform.apply(state, terraform.plan(state, registry_auth={"r:1": "gitlab/registry"}, redeploy="2", rolling=True))
+    assert asked == [{"r:1": "gitlab/registry"}] * 2
+    given = [project for name, *projects in engine.asked if name in ("apply", "roll") for project in projects]
+    assert [project.logins for project in given] == [(login,)] * 3
 
 
 @pytest.mark.parametrize("unknown", [UNKNOWN, REFINED], ids=["unknown", "refined"])
@@ -254,19 +269,6 @@ def test_a_release_that_failed_leaves_the_state_as_it_was_and_says_what_is_there
     assert terraform.said == [("error", "compose", f"{message}\nWhy: x")]
     engine.fault = None
     assert terraform.plan(state, compose="services: {two: 2}", rolling=True)["compose"] == "services: {two: 2}"
-
-
-def test_a_state_of_the_first_version_is_read(terraform: Terraform) -> None:
-    raw = pb.RawState(json=b'{"name": "p", "compose": "x", "services": {}}')
-    answer = terraform.servicer.UpgradeResourceState(
-        pb.UpgradeResourceState.Request(type_name=TYPE, version=1, raw_state=raw), None
-    )
-    assert unpacked(answer.upgraded_state) == {
-        **dict.fromkeys(("secrets", "wait_timeout", "remove_volumes", "redeploy", "rolling")),
-        "name": "p",
-        "compose": "x",
-        "services": {},
-    }
 
 
 def test_a_secret_that_cannot_be_read_is_an_error_at_its_attribute(

@@ -138,7 +138,7 @@ class Deployment:
     def _fetch(self) -> None:
         project = self.project
         try:
-            script = scripts.pull(project.name, self.text, project.secrets)
+            script = scripts.pull(project.name, self.text, project.secrets, project.logins)
             self._shell.run(script, timeout_s=PULL_TIMEOUT_S, stop=self._stop)
         except ShellError as error:
             message = f"an image cannot be fetched: {masked(error.message, project.secrets)}"

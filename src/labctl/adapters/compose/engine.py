@@ -11,7 +11,7 @@ from labctl.adapters.compose.deploying import PULL_TIMEOUT_S, Deployment, Tell, 
 from labctl.adapters.compose.errors import ShellError, is_gone
 from labctl.adapters.compose.rolling import roll
 from labctl.adapters.compose.shell import Shell
-from labctl.model.compose import ComposeProject, ComposeState
+from labctl.model.compose import ComposeProject, ComposeState, RegistryLogin
 from labctl.model.errors import AdapterError, UserError, nearest
 from labctl.model.secret import Secret
 
@@ -167,19 +167,19 @@ class ComposeEngine:
         script = scripts.build(tag, dockerfile, args or {}, platforms)
         return self._shell.feed(script, context, timeout_s=PULL_TIMEOUT_S, stop=stop)
 
-    def push(self, tag: str, stop: threading.Event | None = None) -> str:
+    def push(self, tag: str, logins: Sequence[RegistryLogin] = (), stop: threading.Event | None = None) -> str:
         """Pushes an image to its registry; returns the digest by which that knows it."""
-        answer = self._shell.run(scripts.push(tag), timeout_s=PULL_TIMEOUT_S, stop=stop)
+        answer = self._shell.run(scripts.push(tag, logins), timeout_s=PULL_TIMEOUT_S, stop=stop)
         return parse.image_digest(answer, _repository(tag))
 
-    def has_image(self, reference: str) -> bool:
+    def has_image(self, reference: str, logins: Sequence[RegistryLogin] = ()) -> bool:
         """Whether the engine has an image, or can fetch it from its registry.
 
         Raises:
             AdapterError: The registry does not say: it cannot be reached, or refuses.
         """
         try:
-            self._shell.run(scripts.fetch(reference), timeout_s=PULL_TIMEOUT_S)
+            self._shell.run(scripts.fetch(reference, logins), timeout_s=PULL_TIMEOUT_S)
         except ShellError as error:
             if is_gone(error.message):
                 return False

@@ -8,7 +8,7 @@ revoke is decided elsewhere (`labctl.engine.steps.vault`); here is how.
 from labctl.adapters.vault._errors import Absent, Busy, CasMismatch, Deleted, Denied, HalfInitialised, Sealed, Uninitialised
 from labctl.adapters.vault.bootstrap import Desired, bootstrap, differing, require_audit, role_parameters
 from labctl.adapters.vault.client import AppRoleCredentials, InitResult, SecretEntry, TokenInfo, Vault, VaultStatus
-from labctl.adapters.vault.seed import SeedResult, generate, seed
+from labctl.adapters.vault.seed import Kept, SeedResult, generate, keep, seed
 
 __all__ = [
     "Absent",
@@ -20,6 +20,7 @@ __all__ = [
     "Desired",
     "HalfInitialised",
     "InitResult",
+    "Kept",
     "Sealed",
     "SecretEntry",
     "SeedResult",
@@ -30,6 +31,7 @@ __all__ = [
     "bootstrap",
     "differing",
     "generate",
+    "keep",
     "require_audit",
     "role_parameters",
     "seed",

@@ -22,7 +22,13 @@ class Absent(AdapterError):
 
 
 class Deleted(AdapterError):
-    """What was at that path was deleted, and can be brought back."""
+    """The newest version of a secret was deleted by hand.
+
+    Attributes:
+        version: That version.
+    """
+
+    version: int = 0
 
 
 class CasMismatch(UserError):
