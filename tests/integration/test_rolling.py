@@ -31,6 +31,7 @@ from labctl.adapters.terraform import (
 )
 from labctl.cli._errors import error_event, show_error
 from labctl.model.compose import ComposeProject, differences
+from labctl.model.errors import AdapterError
 from labctl.model.ownprovider import OWN_PROVIDER, OWN_PROVIDER_VERSION
 from tests.dockercompose import create_image, programs
 from tests.dockerregistry import registry
@@ -238,33 +239,48 @@ engine.roll(ComposeProject(name, new), ComposeProject(name, old), progress=say)
 def test_one_that_was_killed_is_finished_by_the_next_and_ports_that_move_are_free_when_wanted(
     engine: ComposeEngine, make: Make, path: Path
 ) -> None:
-    one, two = make("one"), make("two")
+    one, moved = make("one"), make("two", shift=1)
     engine.apply(one)
-    command = [sys.executable, "-c", ROLL, one.name, two.text, one.text, str(path)]
+    command = [sys.executable, "-c", ROLL, one.name, moved.text, one.text, str(path)]
+    told: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("replacing web-2"):
+            told.append(line.strip())
+            if told[-1] == "replacing web":
                 process.kill()
                 break
     assert process.returncode == -signal.SIGKILL
-    first = ids(one)["web"]
+    assert steps(told) == ["replacing web-2", "replacing web"], "the port that web is to have is web-2's before"
+    first = ids(one)["web-2"]
     # What was killed may still have its client of the engine at work.
     time.sleep(1)
-    engine.roll(two, one)
-    assert settled(engine, two)
-    assert ids(one)["web"] == first, "it was replaced already"
-
-    told: list[str] = []
-    moved = make("two", shift=1)
-    engine.roll(moved, two, progress=told.append)
+    engine.roll(moved, one)
     assert settled(engine, moved)
-    assert steps(told) == ["replacing web-2", "replacing web"]
+    assert ids(one)["web-2"] == first, "it was replaced already"
     # One replica less, and the other one wants its port.
     alone = make("two", shift=2, only=1)
     engine.roll(alone, moved)
     assert settled(engine, alone)
     assert list(ids(alone)) == ["web"]
+
+
+# -- images ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_registry_that_is_down_has_lost_no_image(engine: ComposeEngine, tmp_path: Path) -> None:
+    with registry(tmp_path / "registry") as address:
+        kept = f"{address}/{PREFIX}:kept"
+        docker("tag", BASE, kept)
+        docker("push", "-q", kept)
+        docker("rmi", kept)
+        assert engine.has_image(kept), "it is fetched"
+        docker("rmi", kept)
+        assert not engine.has_image(f"{address}/{PREFIX}@sha256:{'0' * 64}")
+        assert not engine.has_image(f"{address}/{PREFIX}-never:1")
+    with pytest.raises(AdapterError, match="is there is not known") as caught:
+        engine.has_image(kept)
+    assert "registry cannot be reached" in caught.value.hint
 
 
 # -- with Terraform ----------------------------------------------------------------------------------------------------
@@ -308,11 +324,11 @@ def test_terraform_keeps_the_state_and_labctl_says_what_is_there(
             write(good, "one")
             terraform.init()
             terraform.apply_unplanned()
-            before = terraform.state_pull()["resources"]
+            before = json.loads((folder / "terraform.tfstate").read_text())["resources"]
             write(bad, "bad")
             with pytest.raises(TerraformError) as caught:
                 terraform.apply_unplanned()
-            assert terraform.state_pull()["resources"] == before
+            assert json.loads((folder / "terraform.tfstate").read_text())["resources"] == before
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
                 assert answer.read() == b"one\n"
             plan = terraform.plan(folder / "plan")
