@@ -16,7 +16,7 @@ from stacks.platform import Platform
 from stacks.services import Services
 
 WAIT_S = 240
-"""Pulling the image, importing MLflow and loading models take their time; a failed health check ends the wait before."""
+"""Importing MLflow and loading models take their time; in an update, a failed health check ends the wait before."""
 
 
 class LabApp(LabStack):

@@ -158,6 +158,8 @@ class LiveView:
     def _keep(self, event: Event, tone: str = "") -> None:
         where = f"{event.stack}: {event.text}" if event.stack else event.text
         text = Text.assemble((f"{event.type}: ", tone), where) if tone else Text(where)
+        for line in str(event.fields.get("hint", "")).splitlines() if tone else ():
+            text.append(f"\n  {line}")
         self._console.print(text, soft_wrap=True)
 
     def _stack_event(self, event: Event) -> None:

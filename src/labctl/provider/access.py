@@ -120,7 +120,11 @@ def registry_logins(paths: Mapping[str, str]) -> tuple[RegistryLogin, ...]:
         LabError: As `read_secrets`.
     """
     references = {f"{host} {name}": f"{path}#{name}" for host, path in paths.items() for name in ("username", "token")}
-    values, _key = read_secrets(references)
+    try:
+        values, _key = read_secrets(references)
+    except LabError as error:
+        error.__dict__["attribute"] = "registry_auth"
+        raise
     return tuple(RegistryLogin(host, values[f"{host} username"], values[f"{host} token"]) for host in paths)
 
 

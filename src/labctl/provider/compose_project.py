@@ -213,7 +213,7 @@ def _attribute(error: LabError) -> str:
 def _path(error: LabError) -> list[Any]:
     """Where in the configuration it belongs."""
     attribute = _attribute(error)
-    return [attribute, (error.variable,)] if isinstance(error, BadReference) else [attribute]
+    return [attribute, (error.variable,)] if isinstance(error, BadReference) and attribute == "secrets" else [attribute]
 
 
 def _may_come(error: LabError) -> bool:

@@ -84,3 +84,12 @@ def test_more_stacks_than_the_terminal_has_lines_show_those_at_work() -> None:
     assert [line.split()[0] for line in shown[1:8]] == [f"s{number}" for number in range(40, 47)]
     assert shown[8] == "and 40 applied, 3 applying"
     assert len(lines(view, height=80)) == 51
+
+
+def test_an_error_is_shown_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    view = LiveView()
+    view(Event("error", "web did not become healthy", "mlserver", {"hint": "Why: it is [ill]\nThe next apply tries again."}))
+    view(Event("note", "done", "mlserver", {"hint": "no"}))
+    assert capsys.readouterr().out == (
+        "error: mlserver: web did not become healthy\n  Why: it is [ill]\n  The next apply tries again.\nmlserver: done\n"
+    )

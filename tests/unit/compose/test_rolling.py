@@ -196,6 +196,12 @@ def test_where_that_fails_it_is_said_what_is_there(engine: Engine, second: LabEr
     assert second.hint in caught.value.hint
 
 
+def test_a_last_good_file_that_is_none_any_more_does_not_hide_what_failed(engine: Engine) -> None:
+    engine.faults["web", "img:2"] = ill("web")
+    with pytest.raises(ReleaseFailed, match="and lab could not be put back on what was there before: "):
+        roll(NEW, ComposeProject("lab", '{"services": {"web": {"image": "img:1", "environment": {"A": "${NO_SUCH}"}}}}'))
+
+
 @pytest.mark.parametrize("fault", [Interrupted("was interrupted"), EngineUnreachable("away")])
 def test_what_says_nothing_about_the_release_puts_nothing_back(engine: Engine, fault: LabError) -> None:
     engine.faults["web", "img:2"] = fault

@@ -77,6 +77,41 @@ def _failed(*diagnostics: Diagnostic, exit_code: int = 1, stderr: str = "") -> C
     return CommandResult(("terraform", "apply", "-json", "p"), exit_code, (), diagnostics, stderr_tail=stderr)
 
 
+OWN = Diagnostic(
+    "error",
+    "web did not become healthy; mlserver is back on registry/mlserver@sha256:1",
+    "Why: web: health is unhealthy\nIts last lines:\n  panic: dial tcp 192.0.2.1:9092: connect: connection refused\n"
+    + "  and more\n" * 50
+    + "The next apply tries the release again.",
+    address="labctl_compose_project.mlserver",
+)
+
+
+def test_what_labctls_own_provider_says_is_told_as_it_is_and_whole() -> None:
+    error = TerraformError("mlserver", _failed(OWN))
+    assert str(error) == f"mlserver: labctl_compose_project.mlserver: {OWN.summary}"
+    assert error.hint == OWN.detail
+    alone = TerraformError("mlserver", _failed(replace(OWN, detail="")))
+    assert "run the command again" in alone.hint
+
+
+@pytest.mark.parametrize("address", ["labctl_image.web", 'module.x["a"].labctl_compose_project.web[0]'])
+def test_a_log_in_what_it_says_is_none_of_the_rules_business(address: str) -> None:
+    assert explain(replace(OWN, address=address)) is None
+    assert explain(replace(OWN, address="proxmox_virtual_environment_vm.labctl_image")) is not None
+
+
+def test_what_terraform_says_at_one_of_its_resources_still_is() -> None:
+    remedy = explain(Diagnostic("error", "Plugin did not respond", "panic", address=OWN.address))
+    assert remedy is not None
+    assert remedy.rule == "provider-crash"
+
+
+def test_it_is_shown_before_what_follows_from_it() -> None:
+    echo = Diagnostic("error", "Missing resource instance key", "", address="local_file.x")
+    assert weightiest([echo, OWN]) is OWN
+
+
 def test_the_error_names_stack_resource_sentence_and_hint() -> None:
     refused = Diagnostic(
         "error",

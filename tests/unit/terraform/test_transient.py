@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,9 @@ def test_what_was_met_is_told_once_a_resource() -> None:
         ("no-quorum", "a.a"),
         ("no-quorum", "a.b"),
     ]
+
+
+def test_what_a_containers_log_says_makes_nothing_pass() -> None:
+    said = Diagnostic("error", "web did not come up", "Its last lines:\n  HTTP 503 response - Reason: busy")
+    assert is_transient([said])
+    assert not is_transient([replace(said, address="labctl_compose_project.web")])

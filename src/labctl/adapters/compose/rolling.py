@@ -31,7 +31,7 @@ def roll(shell: Shell, project: ComposeProject, last: ComposeProject | None, *, 
         left = order[len(done) :]
         if left:
             error.hint = _lines(error.hint, f"Not replaced: {', '.join(left)}.")
-        if not done or last is None or marked(last) == release.text:
+        if not done or last is None or not _differs(last, release):
             raise
         failed = next((one.service for one in error.differences if one.service in done), done[-1])
         raise _put_back(shell, release, last, (failed, *reversed(done)), error, progress=progress, stop=stop) from None
@@ -78,6 +78,14 @@ def _put_back(
         hint=_lines(f"Why: {error.message}", error.hint, _AGAIN),
         back=True,
     )
+
+
+def _differs(last: ComposeProject, release: Deployment) -> bool:
+    try:
+        return marked(last) != release.text
+    except LabError:
+        # What is wrong with it is said when it is to be put back.
+        return True
 
 
 def _order(deployment: Deployment, preferred: Sequence[str]) -> tuple[str, ...]:

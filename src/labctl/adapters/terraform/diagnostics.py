@@ -11,6 +11,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _BOX = re.compile(r"^[╷│╵] ?", re.MULTILINE)
 _HEAD = re.compile(r"^(Error|Warning): ", re.MULTILINE)
 _WITH = re.compile(r"^\s+with (?P<address>\S+),$", re.MULTILINE)
+_OWN = re.compile(r"(?:^|\.)labctl_\w+\.")
 _ON = re.compile(r"^\s+on (?P<file>\S+) line (?P<line>\d+)(?:, in .*)?:\n(?:\s+\d+:.*\n)*", re.MULTILINE)
 
 
@@ -38,6 +39,11 @@ class Diagnostic:
     def text(self) -> str:
         """Summary and detail in one string, which the remedies are matched against."""
         return f"{self.summary}\n{self.detail}" if self.detail else self.summary
+
+    @property
+    def is_own(self) -> bool:
+        """Whether labctl's own provider may have said it, of one of its resources: then it says itself what to do."""
+        return _OWN.search(self.address) is not None
 
     @property
     def is_error(self) -> bool:

@@ -44,11 +44,16 @@ class TerraformError(AdapterError):
         remedy = explain(first, stack)
         others = len({error.text for error in result.errors if error.summary != "execution halted"}) - 1
         more = f" (and {others} more)" if others > 0 else ""
-        sentence = remedy.sentence if remedy else _own_words(first)
         lock = lock_info(first.detail) if remedy and remedy.rule == "state-locked" else None
+        if remedy:
+            sentence, hint = remedy.sentence, remedy.hint if lab else hint_elsewhere(remedy, lock.id if lock else "ID")
+        elif first.is_own:
+            sentence, hint = first.summary, first.detail or _NO_REMEDY
+        else:
+            sentence, hint = _own_words(first), _NO_REMEDY
         super().__init__(
             f"{sentence}{more}",
-            hint=(remedy.hint if lab else hint_elsewhere(remedy, lock.id if lock else "ID")) if remedy else _NO_REMEDY,
+            hint=hint,
             where=": ".join(part for part in (stack, first.address) if part),
         )
         self.stack = stack

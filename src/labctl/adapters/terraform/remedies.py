@@ -295,17 +295,21 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
+_WEAK = ("provider-crash", "interrupted")
+_CORE = tuple(rule for rule in RULES if rule.id in _WEAK)
+"""What Terraform itself says at a resource."""
 _FALLBACK = {"endpoint": "the server", "bucket": "its name is in the stack's backend", "host": "", "reason": "no reason given"}
 
 
 def explain(diagnostic: Diagnostic, stack: str = "STACK") -> Remedy | None:
     """The remedy for a diagnostic, None when no rule knows it. `stack` is the stack's name, for commands in the hint."""
-    text = diagnostic.text
+    # What labctl's own provider says has its remedy in it, and a container's log, in which anything may stand.
+    text, rules = (diagnostic.summary, _CORE) if diagnostic.is_own else (diagnostic.text, RULES)
     lock = lock_info(text)
     if lock:
         return _locked(lock, stack)
     # Without a holder, "Error acquiring the state lock" only wraps the cause: a full disk, a store that does not answer.
-    for rule in RULES:
+    for rule in rules:
         match = rule.pattern.search(text)
         if match:
             words = {name: (value or _FALLBACK.get(name, "")).strip(" .") for name, value in match.groupdict().items()}
@@ -323,9 +327,6 @@ def _locked(lock: LockInfo, stack: str) -> Remedy:
     )
 
 
-_WEAK = ("provider-crash", "interrupted")
-
-
 def weightiest(diagnostics: Iterable[Diagnostic]) -> Diagnostic | None:
     """The error to show first: one with a remedy before one without, causes before their consequences."""
     errors = [diagnostic for diagnostic in diagnostics if diagnostic.is_error]
@@ -337,5 +338,5 @@ def weightiest(diagnostics: Iterable[Diagnostic]) -> Diagnostic | None:
 def _weight(diagnostic: Diagnostic) -> int:
     remedy = explain(diagnostic)
     if remedy is None:
-        return 1
+        return 0 if diagnostic.is_own else 1
     return 2 + _WEAK.index(remedy.rule) if remedy.rule in _WEAK else 0

@@ -128,6 +128,8 @@ def is_transient(diagnostics: Iterable[Diagnostic]) -> bool:
 
 
 def _passing(diagnostic: Diagnostic) -> Passing | None:
+    if diagnostic.is_own:
+        return None
     # Of several attempts by the provider itself, the last one tells how things stand.
     text = _ATTEMPT.split(diagnostic.text)[-1]
     for rule in TRANSIENTS:
