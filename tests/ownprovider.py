@@ -121,7 +121,9 @@ class Stack:
     def state(self, kind: str = TYPE) -> dict[str, Any] | None:
         """The attributes of the one resource of that type, None where there is none."""
         file = self.folder / "terraform.tfstate"
-        resources = json.loads(file.read_text())["resources"] if file.is_file() else []
+        # A Terraform that was killed leaves an empty file.
+        text = file.read_text() if file.is_file() else ""
+        resources = json.loads(text)["resources"] if text else []
         return next((one["instances"][0]["attributes"] for one in resources if one["type"] == kind), None)
 
     def containers(self, service: str = "") -> list[str]:
@@ -161,9 +163,10 @@ def begun(stack: Stack) -> subprocess.Popen[str]:
     return process
 
 
-def taken_up(stack: Stack, left: list[str]) -> None:
+def taken_up(stack: Stack) -> None:
     """The next apply finishes what the last one began."""
+    left = stack.containers("idle")
+    assert len(left) == 1
     stack.in_container("idle", "touch", "/data/go")
     assert "1 added, 0 changed, 0 destroyed" in stack.apply()
     assert stack.containers("idle") == left
-    stack.settled()

@@ -33,6 +33,7 @@ from labctl.model.compose import ComposeProject, differences
 from labctl.model.errors import AdapterError, UserError
 from labctl.model.secret import Secret
 from tests.dockercompose import IMAGE, PREFIX, Sshd, clear, containers, create_image, docker, sshd
+from tests.dockerregistry import false_registry
 from tests.processes import watched
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("compose")]
@@ -238,6 +239,12 @@ def test_an_image_that_cannot_be_had(engine: ComposeEngine, make: Make) -> None:
     with pytest.raises(AdapterError, match=r"an image cannot be fetched: .*127\.0\.0\.1:1") as caught:
         engine.apply(make({"web": {**SLEEP, "image": "127.0.0.1:1/lctest/none:1"}}))
     assert "registry cannot be reached" in caught.value.hint
+
+
+def test_an_image_that_is_not_what_is_pinned(engine: ComposeEngine, make: Make) -> None:
+    with false_registry() as address, pytest.raises(AdapterError, match="an image cannot be fetched") as caught:
+        engine.apply(make({"web": {**SLEEP, "image": f"{address}/lctest/none@sha256:{'0' * 64}"}}))
+    assert "What came is not what is pinned" in caught.value.hint
 
 
 def test_a_file_that_compose_refuses(engine: ComposeEngine, make: Make) -> None:

@@ -39,7 +39,6 @@ services:
     command: [sleep, "900"]
     stop_signal: SIGKILL
     environment: {{V: one}}
-    healthcheck: {{test: [CMD, test, -d, /data], interval: 0.5s}}
     secrets: [password]
     networks: [front]
     volumes: ["data:/data"]
@@ -65,6 +64,7 @@ class OpenVault:
     client: Vault
     token: Secret
     keys: tuple[Secret, ...]
+    password: str = CANARY
 
     @property
     def environment(self) -> dict[str, str]:
@@ -72,6 +72,11 @@ class OpenVault:
 
     def write(self, path: str, **fields: str) -> None:
         self.client.client.secrets.kv.v2.create_or_update_secret(path, fields, mount_point=MOUNT)
+
+    def rotate(self, password: str) -> None:
+        """Gives `services/web#password` another value."""
+        self.password = password
+        self.write("services/web", password=password)
 
     def seal(self) -> None:
         self.client.client.sys.seal()
@@ -93,7 +98,7 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenVault]:
         client.client.sys.enable_secrets_engine("kv", path=MOUNT, options={"version": "2"})
         found = OpenVault(server, client, made.root_token, made.unseal_keys)
         found.write("labctl/content", key=KEY)
-        found.write("services/web", password=CANARY)
+        found.rotate(CANARY)
         yield found
     finally:
         server.stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from labctl.adapters.pki import create_ssh_key
 from labctl.adapters.terraform import REATTACH_VARIABLE
 from tests.dockercompose import IMAGE, sshd
-from tests.dockerregistry import false_registry
 from tests.integration.provider.conftest import SECRETS, WEB, Run
 from tests.ownprovider import IDLE, SLOW, Stack, begun, one_line, taken_up
 from tests.socketrelay import relay
@@ -20,7 +18,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("provider")]
 LOOP = IDLE.replace('[sleep, "900"]', '[sh, -c, "echo no disk today; exit 3"]\n    restart: always')
 
 
-def test_a_restart_loop_shows_its_log_leaves_no_state_and_goes_on_next_time(stack: Stack) -> None:
+def test_a_restart_loop_shows_its_log_and_leaves_the_state_as_it_was_for_the_next_apply(stack: Stack) -> None:
     stack.write(LOOP)
     said = stack.fails()
     assert "no disk today" in said
@@ -32,12 +30,7 @@ def test_a_restart_loop_shows_its_log_leaves_no_state_and_goes_on_next_time(stac
     stack.write(IDLE)
     assert "1 added, 0 changed, 0 destroyed" in stack.apply()
     assert stack.volumes() == volumes
-    stack.settled()
 
-
-def test_a_failed_update_leaves_the_state_as_it_was_and_is_planned_again(stack: Stack) -> None:
-    stack.write(IDLE)
-    stack.apply()
     before = stack.state() or {}
     stack.write(LOOP.replace("    restart: always\n", ""))
     assert "no disk today" in stack.fails()
@@ -46,14 +39,10 @@ def test_a_failed_update_leaves_the_state_as_it_was_and_is_planned_again(stack: 
 
 
 def test_a_health_check_that_is_never_good(stack: Stack) -> None:
-    check = '\n    healthcheck: {test: [CMD, "COMMAND"], interval: 0.3s, retries: 2}'
-    text = IDLE.replace("    environment", f"    {check.strip()}\n    environment")
-    stack.write(text.replace("COMMAND", "false"), wait_timeout=3)
+    stack.write(SLOW.replace("retries: 999", "retries: 1"), wait_timeout=1.5)
     assert "idle: health is unhealthy, wanted healthy" in stack.fails()
     assert stack.state() is None
-    stack.write(text.replace("COMMAND", "true"))
-    assert "1 added, 0 changed, 0 destroyed" in stack.apply()
-    stack.settled()
+    taken_up(stack)
 
 
 def test_an_image_that_nobody_has(stack: Stack) -> None:
@@ -63,26 +52,6 @@ def test_an_image_that_nobody_has(stack: Stack) -> None:
     assert "cannot be fetched" in said
     assert "registry cannot be reached" in said
     assert stack.state() is None
-
-
-def test_an_image_that_is_not_what_is_pinned(stack: Stack) -> None:
-    with false_registry() as address:
-        stack.write(IDLE.replace(IMAGE, f"{address}/lab/none@sha256:{'0' * 64}"))
-        said = stack.fails()
-    assert "What came is not what is pinned" in said
-    assert (stack.containers(), stack.state()) == ([], None)
-
-
-def test_a_port_that_is_taken(stack: Stack) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        stack.write(IDLE.replace("    environment", f'    ports: ["127.0.0.1:{port}:80"]\n    environment'))
-        assert "Set another port" in stack.fails()
-    assert stack.state() is None
-    assert "1 added, 0 changed, 0 destroyed" in stack.apply()
-    stack.settled()
 
 
 @pytest.mark.parametrize(
@@ -139,23 +108,18 @@ def test_an_engine_that_goes_away_in_the_middle_of_an_apply(stack: Stack) -> Non
     assert "systemctl start docker" in one_line(said)
     assert stack.state() is None
     stack.write(SLOW)
-    taken_up(stack, stack.containers("idle"))
+    taken_up(stack)
 
 
 def test_over_ssh_and_with_a_key_that_is_refused(stack: Stack, compose_path: Path, tmp_path: Path, run: Run) -> None:
     with sshd(tmp_path, compose_path) as server:
         stack.write(IDLE, docker_host=server.destination)
-        planned = one_line(stack.plan())
-        assert "LABCTL_SSH_PRIVATE_KEY or LABCTL_SSH_KNOWN_HOSTS is not set" in planned
         known = {"LABCTL_SSH_KNOWN_HOSTS": str(server.known_hosts), "LABCTL_SSH_HOST_ALIAS": "docker"}
         right = run(LABCTL_SSH_PRIVATE_KEY=server.key.reveal(), **known)
         stack.environment[REATTACH_VARIABLE] = right.reattach
         stack.apply()
-        stack.settled()
         wrong = run(LABCTL_SSH_PRIVATE_KEY=create_ssh_key("x").private.reveal(), **known)
         said = stack.refused("plan", **{REATTACH_VARIABLE: wrong.reattach})
         assert "refuses labctl's SSH key" in said
         assert "A guest made by another lab folder has another one" in said
         assert stack.state() is not None
-        stack.destroy()
-        assert stack.containers() == []

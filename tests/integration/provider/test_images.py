@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +21,43 @@ TEXT = IDLE.replace(IMAGE, "${labctl_image.this.reference}")
 
 
 class Built:
-    """A stack with an image, and a project that runs it by its digest."""
+    """A stack with an image, a project that runs it by its digest, and the registry, which is up only when it is asked for."""
 
-    def __init__(self, stack: Stack, name: str, context: Path) -> None:
-        self.stack, self.name, self.context = stack, name, context
-        (context / "part").mkdir(parents=True)
-        self.content("one", DOCKERFILE)
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self.stack, self.context, self._registry = stack, folder / "context", folder / "registry"
+        (self.context / "part").mkdir(parents=True)
+        self.address, self._count, self._image = "", 0, dict[str, Any]()
+        with self.registry() as address:
+            self.address = address
+            self.write()
+            assert "2 to add" in stack.plan()
+            stack.apply_plan()
 
-    def content(self, text: str, dockerfile: str = "") -> None:
-        (self.context / "part" / "text").write_text(f"{text}\n")
-        if dockerfile:
-            (self.context / "Dockerfile").write_text(dockerfile)
+    @property
+    def name(self) -> str:
+        return f"{self.address}/{PREFIX}/app"
 
-    def write(self, context_hash: str, **more: Any) -> None:
-        image = {"name": self.name, "tag": "1", "context": str(self.context), "context_hash": context_hash, **more}
-        self.stack.write(TEXT, resources={"labctl_image": {"this": {"build_args": {"SAID": SAID}, **image}}})
+    def registry(self) -> AbstractContextManager[str]:
+        return registry(self._registry, self.address)
 
-    def said(self) -> list[str]:
-        return self.stack.in_container("idle", "cat", "/part/text").splitlines()
+    def write(self, dockerfile: str = DOCKERFILE) -> None:
+        """Another content."""
+        self._count += 1
+        (self.context / "part" / "text").write_text(f"{self._count}\n")
+        (self.context / "Dockerfile").write_text(dockerfile)
+        self.change(tag="1", build_args={"SAID": SAID}, context_hash=str(self._count))
+
+    def change(self, **settings: Any) -> None:
+        self._image |= {"name": self.name, "context": str(self.context), **settings}
+        self.deploy(TEXT)
+
+    def deploy(self, text: str) -> None:
+        self.stack.write(text, resources={"labctl_image": {"this": self._image}})
+
+    def runs_newest(self) -> bool:
+        said = self.stack.in_container("idle", "cat", "/part/text").splitlines()
+        assert said[1] == SAID
+        return said[0] == str(self._count)
 
     @property
     def digest(self) -> str:
@@ -46,26 +66,11 @@ class Built:
         return str(state["digest"])
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "registry"
-
-
-@pytest.fixture
-def address(folder: Path) -> Iterator[str]:
-    with registry(folder) as found:
-        yield found
-
-
-@pytest.fixture
-def built(folder: Path, stack: Stack, tmp_path: Path) -> Iterator[Built]:
-    """One that is up, and whose registry is down."""
-    with registry(folder) as address:
-        made = Built(stack, f"{address}/{PREFIX}/app", tmp_path / "context")
-        made.write("1")
-        assert "2 to add" in stack.plan()
-        stack.apply_plan()
-        stack.settled()
+@pytest.fixture(scope="module")
+def built(attached: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    folder = tmp_path_factory.mktemp("image")
+    stack = Stack(folder / "stack", "image", attached)
+    made = Built(stack, folder)
     yield made
     stack.clear()
     # By id, as what is no longer tagged goes too.
@@ -73,56 +78,52 @@ def built(folder: Path, stack: Stack, tmp_path: Path) -> Iterator[Built]:
         docker("rmi", "-f", *set(found))
 
 
-def test_an_image_is_built_pushed_run_by_its_digest_and_built_again_when_its_content_changes(
-    built: Built, folder: Path, tmp_path: Path
-) -> None:
-    first, stack = built.digest, built.stack
+def test_an_image_is_pushed_and_run_by_its_digest_and_built_again_only_when_its_content_changes(built: Built) -> None:
+    stack, first = built.stack, built.digest
+    stack.settled()
     assert first.startswith("sha256:")
-    assert built.said() == ["one", SAID]
-    with registry(folder, built.name.partition("/")[0]):
+    assert built.runs_newest()
+    with built.registry():
         # Where the folder lies does not matter, what is in it does.
-        built.context = built.context.rename(tmp_path / "moved")
-        built.write("1")
+        built.context = built.context.rename(built.context.with_name("moved"))
+        built.change()
         assert "context_hash" not in stack.plan()
         docker("rmi", "-f", f"{built.name}:1")
-        assert "1 changed" in stack.apply_plan()
-        stack.settled()
+        assert "0 added, 1 changed, 0 destroyed" in stack.apply_plan()
         assert built.digest == first
 
-        built.content("two")
-        built.write("2")
+        built.write()
         assert "(known after apply)" in stack.plan()
         stack.apply_plan()
         stack.settled()
         assert built.digest != first
-        assert built.said() == ["two", SAID]
+        assert built.runs_newest()
 
 
-def test_a_build_that_fails_says_why_and_leaves_what_was(built: Built, tmp_path: Path) -> None:
-    first, stack = built.digest, built.stack
-    built.content("two", f"FROM {IMAGE}\nRUN echo out of paper; exit 3\n")
-    built.write("2")
+def test_a_build_that_fails_says_why_and_leaves_what_was(built: Built) -> None:
+    stack, before = built.stack, built.digest
+    built.write(f"FROM {IMAGE}\nRUN echo out of paper; exit 3\n")
     said = stack.fails()
     assert "out of paper" in said
     assert '"context"' in said, "the attribute is pointed at"
     assert "2 to change" in stack.plan()
-    assert (built.digest, built.said()) == (first, ["one", SAID])
-    built.write("2", context=str(tmp_path / "nowhere"))
+    assert built.digest == before
+    assert not built.runs_newest()
+    built.change(context="/nowhere")
     assert "is not a folder" in stack.fails()
 
 
-def test_a_registry_that_is_down_stops_a_push_and_not_what_runs(built: Built, folder: Path) -> None:
-    first, stack = built.digest, built.stack
+def test_a_registry_that_is_down_stops_a_push_and_not_what_runs(built: Built) -> None:
+    stack, before = built.stack, built.digest
+    built.write()
+    assert "registry cannot be reached" in stack.fails()
+    assert built.digest == before
+    assert not built.runs_newest()
+    with built.registry():
+        stack.apply()
+        assert built.runs_newest()
+        built.deploy(IDLE.replace(IMAGE, f"{built.name}@sha256:{'0' * 64}"))
+        assert "That image is not in its registry" in stack.fails()
+    built.change()
     # The engine has it.
     stack.settled()
-    built.content("two")
-    built.write("2")
-    said = stack.fails()
-    assert "registry cannot be reached" in said
-    assert (built.digest, built.said()) == (first, ["one", SAID])
-    with registry(folder, built.name.partition("/")[0]) as address:
-        stack.apply()
-        stack.settled()
-        assert built.said() == ["two", SAID]
-        stack.write(IDLE.replace(IMAGE, f"{address}/{PREFIX}/app@sha256:{'0' * 64}"))
-        assert "That image is not in its registry" in stack.fails()

@@ -68,12 +68,12 @@ def test_a_plain_terraform_starts_it_from_the_mirror_without_a_network(launched:
     launched.write(IDLE)
     launched.apply()
     launched.settled()
-    launched.destroy()
-    assert launched.containers() == []
 
 
 @pytest.mark.parametrize(("way", "text"), [("stack", SLOW), ("launched", AFTER)], ids=["attached", "launched"])
-def test_an_interrupted_create_ends_soon_and_is_taken_up_by_the_next(request: pytest.FixtureRequest, way: str, text: str) -> None:
+def test_an_interrupted_create_ends_soon_and_is_taken_up_by_the_next(
+    request: pytest.FixtureRequest, attached: dict[str, str], way: str, text: str
+) -> None:
     stack: Stack = request.getfixturevalue(way)
     stack.write(text, wait_timeout=60)
     process = begun(stack)
@@ -85,13 +85,14 @@ def test_an_interrupted_create_ends_soon_and_is_taken_up_by_the_next(request: py
     assert "was interrupted" in said
     assert time.monotonic() - began < 8
     assert stack.state() is None
-    left = stack.containers("idle")
-    assert len(left) == 1
-    taken_up(stack, left)
+    stack.environment |= attached
+    taken_up(stack)
 
 
 @pytest.mark.parametrize("killed", ["terraform", "provider"])
-def test_a_create_whose_process_was_killed_is_taken_up_by_the_next(launched: Stack, killed: str) -> None:
+def test_a_create_whose_process_was_killed_is_taken_up_by_the_next(
+    launched: Stack, attached: dict[str, str], killed: str
+) -> None:
     launched.write(AFTER, wait_timeout=60)
     process = begun(launched)
     (provider,) = children(process.pid)
@@ -104,7 +105,9 @@ def test_a_create_whose_process_was_killed_is_taken_up_by_the_next(launched: Sta
         # What nobody stores is not finished, and is not in the way of the next one.
         until(lambda: not any(map(runs, (provider, *working))), 10)
     assert launched.state() is None
-    taken_up(launched, launched.containers("idle"))
+    launched.environment |= attached
+    taken_up(launched)
+    launched.settled()
 
 
 def test_an_attached_provider_ends_with_labctl_and_not_at_an_interrupt(stack: Stack, run: Run) -> None:
@@ -139,7 +142,6 @@ def test_a_change_is_finished_and_stored_when_labctl_is_killed(new_stack: NewSta
     # One project after the other: the second one is begun when labctl is long gone.
     second = {"name": other.name, "compose": IDLE, "wait_timeout": 30, "depends_on": [ADDRESS]}
     stack.write(SLOW, wait_timeout=60, resources={TYPE: {"next": second}})
-    ours = stack.environment[REATTACH_VARIABLE]
     with parent(access) as (process, reattach):
         stack.environment[REATTACH_VARIABLE] = reattach
         terraform = begun(stack)
@@ -149,5 +151,3 @@ def test_a_change_is_finished_and_stored_when_labctl_is_killed(new_stack: NewSta
     assert terraform.returncode == 0, said
     assert "2 added" in said
     until(lambda: not runs(known(reattach)[0]))
-    stack.environment[REATTACH_VARIABLE] = ours
-    stack.settled()

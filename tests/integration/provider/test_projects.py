@@ -13,8 +13,13 @@ from tests.ownprovider import ADDRESS, IDLE, Stack
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("provider")]
 
 
+QUOTED = 'it\'s "a" `b` \\ %s * $HOME'
+
+
 def test_planned_created_changed_in_place_and_destroyed_without_its_volume(stack: Stack) -> None:
-    text = WEB.replace(MOVING, IMAGE)
+    quoted = f"V: one, Q: {json.dumps(QUOTED.replace('$', '$$'))}"
+    checked = "secrets: [password]\n    healthcheck: {test: [CMD, test, -d, /data], interval: 0.3s}\n"
+    text = WEB.replace(MOVING, IMAGE).replace("V: one", quoted).replace("secrets: [password]\n", checked)
     stack.write(text, secrets=SECRETS)
     planned = stack.plan()
     assert "will be created" in planned
@@ -31,19 +36,25 @@ def test_planned_created_changed_in_place_and_destroyed_without_its_volume(stack
     }
     assert state["id"] == stack.name
     assert state["services"]["web"]["image_id"] == docker("image", "inspect", "--format", "{{.Id}}", IMAGE)
+    assert f"Q={QUOTED}" in stack.in_container("web", "env").splitlines()
 
     web, idle = stack.containers("web"), stack.containers("idle")
     stack.write(text.replace("V: one", "V: two"), secrets=SECRETS)
     planned = stack.plan()
     assert "will be updated in-place" in planned
-    assert [line.split() for line in planned.splitlines() if "environment:" in line and line.strip()[0] in "+-"] == [
-        ["-", "environment:", "{V:", "one}"],
-        ["+", "environment:", "{V:", "two}"],
-    ]
+    changed = [line.split()[:4] for line in planned.splitlines() if "environment:" in line and line.strip()[0] in "+-"]
+    assert changed == [["-", "environment:", "{V:", "one,"], ["+", "environment:", "{V:", "two,"]]
     stack.apply_plan()
     stack.settled()
     assert stack.containers("web") != web
     assert stack.containers("idle") == idle
+
+    # Without its second service, the network, and the check.
+    begin, _, rest = WEB.replace("    networks: [front]\n", "").replace("networks: {front: {}}\n", "").partition("  idle:")
+    stack.write(begin + rest[rest.index("volumes:") :], secrets=SECRETS)
+    stack.apply()
+    stack.settled()
+    assert (stack.networks(), len(stack.containers())) == ([f"{stack.name}_default"], 1)
 
     volumes = stack.volumes()
     assert len(volumes) == 1
@@ -52,7 +63,7 @@ def test_planned_created_changed_in_place_and_destroyed_without_its_volume(stack
     assert stack.state() is None
 
 
-def test_lost_as_a_whole_it_is_created_on_the_same_volume_which_goes_with_it_where_that_was_asked_for(stack: Stack) -> None:
+def test_lost_redeployed_renamed_and_destroyed_with_its_volume_where_that_was_asked_for(stack: Stack) -> None:
     stack.write(IDLE, remove_volumes=True)
     stack.apply()
     stack.in_container("idle", "touch", "/data/kept")
@@ -62,31 +73,18 @@ def test_lost_as_a_whole_it_is_created_on_the_same_volume_which_goes_with_it_whe
     stack.apply_plan()
     stack.settled()
     stack.in_container("idle", "test", "-e", "/data/kept")
+
+    before = stack.containers()
+    stack.write(IDLE, remove_volumes=True, redeploy='it\'s "now" $HOME')
+    assert "will be updated in-place" in stack.apply()
+    assert stack.containers() != before
+    stack.write(IDLE, name=f"{stack.name}-x")
+    assert "must be replaced" in stack.plan()
+    stack.write(IDLE, remove_volumes=True)
     docker("rm", "-f", *stack.containers())
     # What is gone already is no trouble.
     stack.destroy("-refresh=false")
     assert (stack.containers(), stack.networks(), stack.volumes(), stack.state()) == ([], [], [], None)
-
-
-def test_a_network_and_a_service_that_the_file_drops_are_dropped(web: Stack) -> None:
-    begin, _, rest = WEB.replace("    networks: [front]\n", "").replace("networks: {front: {}}\n", "").partition("  idle:")
-    assert len(web.networks()) == 2
-    web.write(begin + rest[rest.index("volumes:") :], secrets=SECRETS)
-    web.apply()
-    web.settled()
-    assert (len(web.networks()), len(web.containers()), web.containers("idle")) == (1, 1, [])
-
-
-def test_redeploy_makes_other_containers_and_a_new_name_another_project(web: Stack) -> None:
-    before = set(web.containers())
-    web.write(WEB, secrets=SECRETS, redeploy='2026-11-25 it\'s "now" $HOME')
-    assert "will be updated in-place" in web.plan()
-    web.apply_plan()
-    web.settled()
-    assert len(web.containers()) == 2
-    assert not before & set(web.containers())
-    web.write(WEB, secrets=SECRETS, name=f"{web.name}-x")
-    assert "must be replaced" in web.plan()
 
 
 def test_imported_by_its_name_it_is_taken_over_in_place(web: Stack) -> None:
@@ -111,14 +109,6 @@ def test_what_is_not_known_yet_leaves_the_project_unknown(stack: Stack) -> None:
     assert stack.networks() == []
 
 
-def test_words_with_quotes_and_dollars_reach_the_container_as_they_are(stack: Stack) -> None:
-    word = 'it\'s "a" `b` \\ %s * $HOME'
-    stack.write(IDLE.replace("V: one", f"V: {json.dumps(word.replace('$', '$$'))}"))
-    stack.apply()
-    stack.settled()
-    assert f"V={word}" in stack.in_container("idle", "env").splitlines()
-
-
 def test_two_terraforms_at_once_share_one_provider(new_stack: NewStack) -> None:
     stacks = [new_stack(name) for name in ("first", "second")]
     for one in stacks:
@@ -127,5 +117,4 @@ def test_two_terraforms_at_once_share_one_provider(new_stack: NewStack) -> None:
         said, _ = process.communicate(timeout=120)
         assert process.returncode == 0, said
     for one in stacks:
-        one.settled()
         assert list((one.state() or {})["services"]) == ["idle"]
