@@ -22,6 +22,8 @@ from tests.needs import lacking, needed
 PREFIX = f"lctest{os.getpid()}"
 """Of images and projects: tests run in several processes, and several runs on one engine."""
 IMAGE = f"{PREFIX}:1"
+SETTLE_S, POLL_S = 0.15, 0.05
+"""How long tests look at a container before they are sure of it; a lab takes its time."""
 CACHE = Path(__file__).parents[1] / ".cache" / "labctl" / "compose"
 PACKAGES = ("docker-compose", "busybox-static")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"

@@ -9,10 +9,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from labctl.adapters.terraform import RunningProvider, own_provider
 from labctl.model.ownprovider import OWN_PROVIDER, OWN_PROVIDER_VERSION
 from tests.dockercompose import IMAGE, PREFIX, clear, containers, docker, project_names
 from tests.needs import needed
 
+ROOT = Path(__file__).parents[1]
 TYPE = "labctl_compose_project"
 ADDRESS = f"{TYPE}.this"
 
@@ -22,13 +26,11 @@ services:
     image: {IMAGE}
     command: [sleep, "900"]
     stop_signal: SIGKILL
+    network_mode: none
     environment: {{V: one}}
-    volumes: ["data:/data"]
-volumes: {{data: {{}}}}
 """
-
 SLOW = IDLE.replace(
-    "    environment", "    healthcheck: {test: [CMD, test, -e, /data/go], interval: 0.3s, retries: 999}\n    environment"
+    "    environment", "    healthcheck: {test: [CMD, test, -e, /tmp/go], interval: 0.3s, retries: 999}\n    environment"
 )
 """Healthy when `taken_up` says so."""
 
@@ -143,6 +145,13 @@ class Stack:
         clear(self.name)
 
 
+def run_provider(environment: Mapping[str, str]) -> RunningProvider:
+    """One that has less patience than in a lab."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(own_provider, "_MODULE", "tests.quickprovider")
+        return RunningProvider({**environment, "PYTHONPATH": str(ROOT)})
+
+
 def one_line(said: str) -> str:
     return " ".join(said.replace("│", " ").replace("╷", " ").replace("╵", " ").split())
 
@@ -151,7 +160,7 @@ def until(holds: Callable[[], object], timeout_s: float = 20) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, "in vain"
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def begun(stack: Stack) -> subprocess.Popen[str]:
@@ -167,6 +176,6 @@ def taken_up(stack: Stack) -> None:
     """The next apply finishes what the last one began."""
     left = stack.containers("idle")
     assert len(left) == 1
-    stack.in_container("idle", "touch", "/data/go")
+    stack.in_container("idle", "touch", "/tmp/go")
     assert "1 added, 0 changed, 0 destroyed" in stack.apply()
     assert stack.containers("idle") == left

@@ -32,7 +32,7 @@ def watched() -> Iterator[set[bytes]]:
     done = threading.Event()
 
     def watch() -> None:
-        while not done.wait(0.01):
+        while not done.wait(0.02):
             seen.update(command_lines())
 
     watcher = threading.Thread(target=watch, daemon=True)

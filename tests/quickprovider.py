@@ -1,10 +1,13 @@
-"""The provider, which looks at containers more often and is sure of them sooner: `python -m tests.quickprovider`."""
+"""The provider with less patience: `python -m tests.quickprovider`."""
 
 from __future__ import annotations
 
 from labctl.adapters.compose import engine
+from labctl.provider import framework
 from labctl.provider.__main__ import main
+from tests.dockercompose import POLL_S, SETTLE_S
 
 if __name__ == "__main__":
-    engine.SETTLE_S, engine.POLL_S = 0.3, 0.1
+    engine.SETTLE_S, engine.POLL_S = SETTLE_S, POLL_S
+    framework.QUIET_S = 1.0
     main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from labctl.adapters.terraform import (
     RunningProvider,
     ensure_launcher,
     own_program,
-    own_provider,
     write_cli_config,
     write_lock_file,
 )
@@ -25,7 +24,7 @@ from labctl.model.catalogue import MOUNT
 from labctl.model.secret import Secret
 from tests.dockercompose import IMAGE, PREFIX, create_image, docker
 from tests.integration.vault.conftest import Server
-from tests.ownprovider import IDLE, Stack
+from tests.ownprovider import IDLE, Stack, run_provider
 
 CANARY = 'canary-7be04a\'s "value"'
 KEY = "key-of-the-hashes"
@@ -109,13 +108,6 @@ def access(compose_path: Path, vault: OpenVault) -> dict[str, str]:
     """What the provider reads from its environment."""
     engine = {"DOCKER_HOST": os.environ["DOCKER_HOST"]} if "DOCKER_HOST" in os.environ else {}
     return {**engine, "PATH": f"{compose_path}{os.pathsep}{os.environ['PATH']}", **vault.environment}
-
-
-def run_provider(environment: Mapping[str, str]) -> RunningProvider:
-    """One that is sure of containers sooner than in a lab."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(own_provider, "_MODULE", "tests.quickprovider")
-        return RunningProvider({**environment, "PYTHONPATH": str(Path(__file__).parents[3])})
 
 
 @pytest.fixture(scope="session")

@@ -17,21 +17,21 @@ import pytest
 from labctl.adapters.terraform import PROGRAM_VARIABLE, REATTACH_VARIABLE, ensure_launcher
 from labctl.model.ownprovider import OWN_PROVIDER, OWN_PROVIDER_VERSION
 from tests.integration.provider.conftest import NewStack, Run
-from tests.ownprovider import ADDRESS, IDLE, SLOW, TYPE, Stack, begun, taken_up, until
+from tests.ownprovider import ADDRESS, IDLE, ROOT, SLOW, TYPE, Stack, begun, taken_up, until
 from tests.processes import children, runs
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("provider")]
 
 # Compose itself waits here, where it is labctl that waits above.
-AFTER = SLOW.replace(
-    "volumes: {data",
-    IDLE.partition("    env")[0].removeprefix("services:\n").replace("idle:", "after:")
-    + "    depends_on: {idle: {condition: service_healthy}}\nvolumes: {data",
+AFTER = (
+    SLOW
+    + IDLE.partition("    env")[0].removeprefix("services:\n").replace("idle:", "after:")
+    + "    depends_on: {idle: {condition: service_healthy}}\n"
 )
 PARENT = """\
 import json, os, time
-from labctl.adapters.terraform import RunningProvider
-print(RunningProvider(json.loads(os.environ["ACCESS"])).reattach, flush=True)
+from tests.ownprovider import run_provider
+print(run_provider(json.loads(os.environ["ACCESS"])).reattach, flush=True)
 time.sleep(300)
 """
 
@@ -39,7 +39,7 @@ time.sleep(300)
 @contextmanager
 def parent(access: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that runs a provider, as labctl does, and how that is attached to."""
-    environment = {**os.environ, "ACCESS": json.dumps(dict(access))}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ACCESS": json.dumps(dict(access))}
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         try:
@@ -65,7 +65,7 @@ def test_a_plain_terraform_starts_it_from_the_mirror_without_a_network(launched:
     lock = (launched.folder / ".terraform.lock.hcl").read_text()
     assert OWN_PROVIDER in lock
     assert len([line for line in lock.splitlines() if "h1:" in line]) == 1
-    launched.write(IDLE)
+    launched.write(SLOW.replace("/tmp/go", "/tmp"))
     launched.apply()
     launched.settled()
 
@@ -107,7 +107,6 @@ def test_a_create_whose_process_was_killed_is_taken_up_by_the_next(
     assert launched.state() is None
     launched.environment |= attached
     taken_up(launched)
-    launched.settled()
 
 
 def test_an_attached_provider_ends_with_labctl_and_not_at_an_interrupt(stack: Stack, run: Run) -> None:
@@ -115,14 +114,14 @@ def test_an_attached_provider_ends_with_labctl_and_not_at_an_interrupt(stack: St
     pid, socket = known(provider.reattach)
     stack.environment |= {REATTACH_VARIABLE: provider.reattach, PROGRAM_VARIABLE: "/nowhere"}
     stack.write(IDLE)
-    stack.apply()
+    stack.plan()
     assert socket.exists()
     # What it starts must be able to be interrupted, and inherits what it ignores.
     status = Path(f"/proc/{pid}/status").read_text()
     ignored = next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn"))
     assert not int(ignored, 16) >> (signal.SIGINT - 1) & 1
     os.kill(pid, signal.SIGINT)
-    stack.settled()
+    stack.plan()
     provider.close()
     assert not runs(pid)
     assert not socket.parent.exists()
@@ -146,7 +145,7 @@ def test_a_change_is_finished_and_stored_when_labctl_is_killed(new_stack: NewSta
         stack.environment[REATTACH_VARIABLE] = reattach
         terraform = begun(stack)
         process.kill()
-    stack.in_container("idle", "touch", "/data/go")
+    stack.in_container("idle", "touch", "/tmp/go")
     said, _ = terraform.communicate(timeout=60)
     assert terraform.returncode == 0, said
     assert "2 added" in said

@@ -64,7 +64,8 @@ def test_planned_created_changed_in_place_and_destroyed_without_its_volume(stack
 
 
 def test_lost_redeployed_renamed_and_destroyed_with_its_volume_where_that_was_asked_for(stack: Stack) -> None:
-    stack.write(IDLE, remove_volumes=True)
+    text = IDLE.replace("network_mode: none", 'volumes: ["data:/data"]') + "volumes: {data: {}}\n"
+    stack.write(text, remove_volumes=True)
     stack.apply()
     stack.in_container("idle", "touch", "/data/kept")
     docker("rm", "-f", *stack.containers())
@@ -75,12 +76,12 @@ def test_lost_redeployed_renamed_and_destroyed_with_its_volume_where_that_was_as
     stack.in_container("idle", "test", "-e", "/data/kept")
 
     before = stack.containers()
-    stack.write(IDLE, remove_volumes=True, redeploy='it\'s "now" $HOME')
+    stack.write(text, remove_volumes=True, redeploy='it\'s "now" $HOME')
     assert "will be updated in-place" in stack.apply()
     assert stack.containers() != before
-    stack.write(IDLE, name=f"{stack.name}-x")
+    stack.write(text, name=f"{stack.name}-x")
     assert "must be replaced" in stack.plan()
-    stack.write(IDLE, remove_volumes=True)
+    stack.write(text, remove_volumes=True)
     docker("rm", "-f", *stack.containers())
     # What is gone already is no trouble.
     stack.destroy("-refresh=false")
@@ -100,7 +101,7 @@ def test_imported_by_its_name_it_is_taken_over_in_place(web: Stack) -> None:
 
 def test_what_is_not_known_yet_leaves_the_project_unknown(stack: Stack) -> None:
     # On the machine's own network it has none that could be missing.
-    text = IDLE.replace("    environment", "    network_mode: host\n    environment")
+    text = IDLE.replace("network_mode: none", "network_mode: host")
     # Unknown, but known not to be null and how it begins: what newer Terraforms send as a refined unknown.
     stack.write(text, redeploy="id-${terraform_data.other.id}", resources={"terraform_data": {"other": {"input": "x"}}})
     assert "+ services     = (known after apply)" in stack.plan()
@@ -112,9 +113,10 @@ def test_what_is_not_known_yet_leaves_the_project_unknown(stack: Stack) -> None:
 def test_two_terraforms_at_once_share_one_provider(new_stack: NewStack) -> None:
     stacks = [new_stack(name) for name in ("first", "second")]
     for one in stacks:
-        one.write(IDLE)
+        one.write(IDLE.replace("V: one", f"V: {one.name}"))
     for process in [one.begin("apply", "-auto-approve") for one in stacks]:
         said, _ = process.communicate(timeout=120)
         assert process.returncode == 0, said
     for one in stacks:
         assert list((one.state() or {})["services"]) == ["idle"]
+        assert f"V={one.name}" in one.in_container("idle", "env")

@@ -20,7 +20,7 @@ def test_a_rotated_secret_is_a_planned_change_and_its_value_is_nowhere(web: Stac
     traced = {"TF_LOG": "trace", "TF_LOG_PATH": str(web.folder / "trace.log")}
     before, other = web.containers("web"), web.containers("idle")
     assert web.in_container("web", "cat", "/run/secrets/password") == vault.password
-    vault.rotate(f"canary-7be04-{uuid.uuid4()}")
+    vault.rotate(f"canary-7be04-{uuid.uuid4()}\nand its second line")
     with watched() as seen:
         shown = web.plan(**traced)
         assert "~ content_hash" in shown
