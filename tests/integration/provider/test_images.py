@@ -27,11 +27,13 @@ class Built:
         self.stack, self.context, self._registry = stack, folder / "context", folder / "registry"
         (self.context / "part").mkdir(parents=True)
         self.address, self._count, self._image = "", 0, dict[str, Any]()
+
+    def create(self) -> None:
         with self.registry() as address:
             self.address = address
             self.write()
-            assert "2 to add" in stack.plan()
-            stack.apply_plan()
+            assert "2 to add" in self.stack.plan()
+            self.stack.apply_plan()
 
     @property
     def name(self) -> str:
@@ -69,13 +71,15 @@ class Built:
 @pytest.fixture(scope="module")
 def built(attached: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     folder = tmp_path_factory.mktemp("image")
-    stack = Stack(folder / "stack", "image", attached)
-    made = Built(stack, folder)
-    yield made
-    stack.clear()
-    # By id, as what is no longer tagged goes too.
-    if found := docker("images", "-aq", "--filter", f"reference={made.name}").split():
-        docker("rmi", "-f", *set(found))
+    made = Built(Stack(folder / "stack", "image", attached), folder)
+    try:
+        made.create()
+        yield made
+    finally:
+        made.stack.clear()
+        # By id, as what is no longer tagged goes too.
+        if found := docker("images", "-aq", "--filter", f"reference={made.name}").split():
+            docker("rmi", "-f", *set(found))
 
 
 def test_an_image_is_pushed_and_run_by_its_digest_and_built_again_only_when_its_content_changes(built: Built) -> None:
