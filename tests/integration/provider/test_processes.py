@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -46,6 +47,13 @@ def parent(access: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], s
             yield process, process.stdout.readline()
         finally:
             process.kill()
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder for sockets, whose paths may have no more than 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="lctest", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 def known(reattach: str) -> tuple[int, Path]:
@@ -91,11 +99,13 @@ def test_an_interrupted_create_ends_soon_and_is_taken_up_by_the_next(
 
 @pytest.mark.parametrize("killed", ["terraform", "provider"])
 def test_a_create_whose_process_was_killed_is_taken_up_by_the_next(
-    launched: Stack, attached: dict[str, str], killed: str
+    launched: Stack, attached: dict[str, str], short: Path, killed: str
 ) -> None:
     launched.write(AFTER, wait_timeout=60)
+    launched.environment["TMPDIR"] = str(short)
     process = begun(launched)
     (provider,) = children(process.pid)
+    assert list(short.glob("*/*.sock"))
     working = children(provider)
     assert working
     os.kill(process.pid if killed == "terraform" else provider, signal.SIGKILL)
@@ -104,6 +114,7 @@ def test_a_create_whose_process_was_killed_is_taken_up_by_the_next(
     if killed == "terraform":
         # What nobody stores is not finished, and is not in the way of the next one.
         until(lambda: not any(map(runs, (provider, *working))), 10)
+        assert not list(short.glob("*/*.sock"))
     assert launched.state() is None
     launched.environment |= attached
     taken_up(launched)

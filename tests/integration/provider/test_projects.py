@@ -12,7 +12,6 @@ from tests.ownprovider import ADDRESS, IDLE, Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("provider")]
 
-
 QUOTED = 'it\'s "a" `b` \\ %s * $HOME'
 
 
