@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from labctl.model.apps import AppSpec
+from labctl.model.catalogue import GITLAB_REGISTRY
 from labctl.model.contracts import AppContract, PlatformContract, ServicesContract
 from labctl.model.stackcontext import StackContext
 from labctl.services import AppRequest, Reached, app_text
@@ -51,13 +52,16 @@ class LabApp(LabStack):
         below = Upstream(ServicesContract, s3_state(self, services.name)) if spec.kind.needs_services else None
         LabctlProvider(self, docker_host=engine.string("docker_host"))
 
+        registry = engine.string("registry_host")
+        auth = {registry: GITLAB_REGISTRY}
         image = Image(
             self,
             spec.name,
-            repository=f"{engine.string('registry_host')}/{spec.repository}",
+            repository=f"{registry}/{spec.repository}",
             source=f"apps/{spec.name}",
             module=context.outdir / "stacks" / spec.name,
             build_args=spec.build_args,
+            registry_auth=auth,
         )
         uses = {name: Reached(others[name].inside, others[name].network) for name in spec.kind.needs_apps}
         for name in spec.kind.needs_services:
@@ -70,6 +74,8 @@ class LabApp(LabStack):
             secrets={},
             wait_timeout_s=WAIT_S,
             redeploy=spec.settings.redeploy,
+            rolling=True,
+            registry_auth=auth,
         )
 
         address = engine.entry("guests", "docker", "address")

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,10 +43,11 @@ def _program() -> Path:
 
 
 @contextmanager
-def registry(folder: Path, address: str = "") -> Iterator[str]:
+def registry(folder: Path, auth: str = "", address: str = "") -> Iterator[str]:
     """A registry on this machine; yields its address, which engines trust without TLS because it is in 127.0.0.0/8.
 
-    One on the same folder and at the same address is the same registry again.
+    `auth` is who may use it, as in its configuration; anybody where there is none. One on the same folder and at the same address
+    is the same registry again.
     """
     if not address:
         with socket.socket() as free:
@@ -54,7 +56,8 @@ def registry(folder: Path, address: str = "") -> Iterator[str]:
     folder.mkdir(exist_ok=True)
     config = folder / "config.yml"
     storage = f"{{filesystem: {{rootdirectory: {folder}/data}}}}"
-    config.write_text(f"version: 0.1\nlog: {{level: error}}\nstorage: {storage}\nhttp: {{addr: {address}}}\n")
+    access = f"auth: {auth}\n" if auth else ""
+    config.write_text(f"version: 0.1\nlog: {{level: error}}\nstorage: {storage}\nhttp: {{addr: {address}}}\n{access}")
     with (folder / "log").open("wb") as log, subprocess.Popen([_program(), "serve", config], stdout=log, stderr=log) as process:
         try:
             deadline = time.monotonic() + 15
@@ -62,6 +65,8 @@ def registry(folder: Path, address: str = "") -> Iterator[str]:
                 try:
                     urllib.request.urlopen(f"http://{address}/v2/", timeout=2).close()
                     break
+                except urllib.error.HTTPError:
+                    break  # it is there, and wants a login
                 except OSError:
                     assert time.monotonic() < deadline, (folder / "log").read_text()
                     time.sleep(0.1)

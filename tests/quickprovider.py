@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from labctl.adapters.compose import engine
+from labctl.adapters.compose import deploying
 from labctl.provider import framework
 from labctl.provider.__main__ import main
 from tests.dockercompose import POLL_S, SETTLE_S
 
 if __name__ == "__main__":
-    engine.SETTLE_S, engine.POLL_S = SETTLE_S, POLL_S
+    deploying.SETTLE_S, deploying.POLL_S = SETTLE_S, POLL_S
     framework.QUIET_S = 1.0
     main()

@@ -48,9 +48,11 @@ class ComposeProject(Resource):
         wait_timeout_s: How long its containers may take to be running and healthy.
         needs: Projects that must be there first.
         redeploy: Makes its containers anew when it changes.
+        rolling: Whether its services are replaced one after the other, and put back where one does not come up.
+        registry_auth: Registries that want credentials, each with its path in the Vault's mount; a host may be a reference.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the resource's own arguments
         self,
         scope: Construct,
         name: str,
@@ -60,6 +62,8 @@ class ComposeProject(Resource):
         wait_timeout_s: int,
         needs: Sequence[ComposeProject] = (),
         redeploy: str = "",
+        rolling: bool = False,
+        registry_auth: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
             scope,
@@ -71,6 +75,8 @@ class ComposeProject(Resource):
                 "secrets": dict(secrets) or None,
                 "wait_timeout": wait_timeout_s,
                 "redeploy": redeploy or None,
+                "rolling": rolling or None,
+                "registry_auth": registry_auth,
             },
             depends_on=needs,
         )

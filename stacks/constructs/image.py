@@ -28,13 +28,22 @@ class Image(Resource):
         source: The folder under `layers/` that it is built from.
         module: The folder that the stack's JSON lies in; the source is named from there, so that a moved lab has the same JSON.
         build_args: As `docker build` takes them; `VERSION` is added.
+        registry_auth: The path in the Vault's mount of each registry's credentials; a host may be a reference.
 
     Attributes:
         version: Its tag.
     """
 
     def __init__(
-        self, scope: Construct, name: str, *, repository: str, source: str, module: Path, build_args: Mapping[str, str]
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        repository: str,
+        source: str,
+        module: Path,
+        build_args: Mapping[str, str],
+        registry_auth: Mapping[str, str],
     ) -> None:
         folder = Path(str(files("layers"))) / source
         digest = context_hash(read_context(folder), build_args)
@@ -50,6 +59,7 @@ class Image(Resource):
                 "context": Expression(f"abspath({quoted(os.path.relpath(folder.absolute(), module.absolute()))})"),
                 "context_hash": digest,
                 "build_args": {**build_args, "VERSION": self.version},
+                "registry_auth": registry_auth,
             },
         )
 

@@ -9,15 +9,20 @@ from itertools import count
 
 import pytest
 
+from tests.e2e.booted import LAB, Booted, engine
 from tests.e2e.labfolder import LabFolder
 
-LONGEST = ("test_faults", "test_booted_guests", "test_api_faults", "test_chaos", "test_first_path")
+LONGEST = ("test_services", "test_booted_guests", "test_faults", "test_chaos", "test_api_faults", "test_first_path")
 """These files begin first, in this order, so that at the end no process waits long for the other one."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.e2e)
+        if item.get_closest_marker("xdist_group") is None:
+            # A file's tests share a lab.
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
@@ -52,6 +57,17 @@ def deployed(make_lab: Callable[[], LabFolder]) -> LabFolder:
     lab = make_lab()
     lab.ok("up", "--yes")
     return lab
+
+
+@pytest.fixture(scope="session")
+def booted(make_lab: Callable[..., LabFolder]) -> Booted:
+    """The lab whose guests boot, up, with every service and app."""
+    engine()
+    lab = make_lab(guests="container")
+    lab.write(LAB)
+    lab.ok("sandbox", "start", timeout_s=600)
+    lab.ok("up", "--yes", timeout_s=1200)
+    return Booted(lab)
 
 
 @pytest.fixture

@@ -1,30 +1,18 @@
-"""Guests that boot: systemd containers that run the real cloud-init with the snippets that Terraform uploaded.
-
-One lab for the whole file: it boots four guests, which takes a while.
-"""
+"""Guests that boot: systemd containers that run the real cloud-init with the snippets that Terraform uploaded."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-import time
 import tomllib
-from collections.abc import Callable
-from typing import Any
 
-import docker
 import pytest
-import requests
-from gitlab import Gitlab
 
+from tests.e2e.booted import BOOTED, GUESTS, VMIDS, Booted
 from tests.e2e.canary_life import store
-from tests.e2e.labfolder import LabFolder, Result
-from tests.needs import lacking
 
-GUESTS = ("vault", "store", "gitlab", "docker")
-VMIDS = {"store": 101, "vault": 102, "gitlab": 201, "docker": 202}
-
+pytestmark = pytest.mark.xdist_group(BOOTED)
 
 LARGE_IMAGE = """set -e
 cd $(mktemp -d)
@@ -41,67 +29,6 @@ docker image inspect -f '{{{{index .RepoDigests 0}}}}' {name}:1
 docker run --rm {name}:1 /busybox sha256sum /blob1 >&2
 """
 """Makes an image of three layers of 45 MB, pushes it, forgets it and pulls it; prints its digest after each."""
-
-
-def engine() -> docker.DockerClient:
-    """The Docker engine of this machine."""
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        lacking(f"no Docker engine answers: {error}")
-    return client
-
-
-class Booted:
-    """A lab whose guests boot."""
-
-    def __init__(self, lab: LabFolder) -> None:
-        self.lab = lab
-        self.client = engine()
-
-    @property
-    def pve(self) -> Any:
-        return self.lab.hypervisor().nodes("pve")
-
-    def inside(self, guest: str, command: str, timeout_s: float = 120) -> Result:
-        """Runs a shell command as root in a guest, through its agent."""
-        agent = self.pve.qemu(VMIDS[guest]).agent
-        pid = agent.exec.post(command=["sh", "-c", command])["pid"]
-        limit = time.monotonic() + timeout_s
-        while not (state := agent("exec-status").get(pid=pid))["exited"]:
-            assert time.monotonic() < limit, f"{command} in {guest} does not end"
-            time.sleep(0.2)
-        return Result(state["exitcode"], state.get("out-data", ""), state.get("err-data", ""))
-
-    def said(self, guest: str, command: str, timeout_s: float = 120) -> str:
-        """As `inside`, and it must succeed; what it printed."""
-        done = self.inside(guest, command, timeout_s)
-        assert done.code == 0, f"{command} in {guest}: {done}"
-        return done.out
-
-    @property
-    def gitlab(self) -> Gitlab:
-        """The lab's GitLab, as its administrator."""
-        address = self.lab.json("output", "platform")["guests"]["gitlab"]["address"]
-        session = requests.Session()
-        session.trust_env = False
-        token = self.lab.json("secrets", "get", "gitlab/root")["data"]["api_token"]
-        return Gitlab(f"http://{address}", private_token=token, session=session, keep_base_url=True)
-
-    def containers(self) -> list[Any]:
-        """The containers of this lab's guests."""
-        home = str((self.lab.work / "sandbox").resolve())
-        return self.client.containers.list(all=True, filters={"label": f"labctl.home={home}"})
-
-
-@pytest.fixture(scope="module")
-def booted(make_lab: Callable[..., LabFolder]) -> Booted:
-    engine()
-    lab = make_lab(guests="container")
-    lab.ok("sandbox", "start", timeout_s=600)
-    lab.ok("up", "--yes", timeout_s=600)
-    return Booted(lab)
 
 
 def test_status_says_that_all_are_up(booted: Booted) -> None:

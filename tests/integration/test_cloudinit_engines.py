@@ -30,7 +30,7 @@ pytestmark = pytest.mark.integration
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cloudinit"
 BIN = Path(sys.executable).parent
-VAULT, STORE, NETWORK = "127.86.91.11", "127.86.91.12", "127.86.91.13"
+VAULT, STORE, NETWORK = "127.86.191.11", "127.86.191.12", "127.86.191.13"
 
 
 def _files(name: str) -> dict[str, str]:

@@ -30,8 +30,8 @@ from labctl.adapters.compose import (
     NotConverged,
     ShellError,
     SshShell,
+    deploying,
 )
-from labctl.adapters.compose import engine as engine_module
 from labctl.adapters.pki import create_ssh_key
 from labctl.model.compose import ComposeProject, differences
 from labctl.model.errors import AdapterError, UserError
@@ -58,8 +58,8 @@ def engine(compose_path: Path) -> ComposeEngine:
 @pytest.fixture
 def make(compose_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Makes projects whose containers go at the end."""
-    monkeypatch.setattr(engine_module, "SETTLE_S", SETTLE_S)
-    monkeypatch.setattr(engine_module, "POLL_S", POLL_S)
+    monkeypatch.setattr(deploying, "SETTLE_S", SETTLE_S)
+    monkeypatch.setattr(deploying, "POLL_S", POLL_S)
     names: list[str] = []
 
     def project(services: dict[str, Any], secrets: dict[str, str] | None = None, **more: Any) -> ComposeProject:
@@ -369,6 +369,29 @@ def test_a_connection_that_was_lost_is_opened_again(shell: SshShell, server: Ssh
     assert (caught.value.code, caught.value.message) == (255, "why")
     shell.close()
     assert shell.run("echo three") == "three\n"
+
+
+def test_what_must_not_be_done_twice_is_not_when_the_connection_is_lost(shell: SshShell, server: Sshd, make: Make) -> None:
+    remote = ComposeEngine(shell)
+    project = make({"web": ALONE})
+    remote.apply(project)
+    command = ["sh", "-c", "echo x >> /tmp/done; sleep 2; cat /tmp/done"]
+
+    def cut() -> None:
+        for pid, words in clients(server).items():
+            if "ControlMaster=yes" in words:
+                os.kill(pid, 9)
+
+    for repeat in (False, True):
+        timer = threading.Timer(1.0, cut)
+        timer.start()
+        if repeat:
+            assert remote.execute(project.name, "web", command, repeat=True) == "x\nx\nx\n"
+        else:
+            with pytest.raises(EngineUnreachable, match="whether that did its work is not known"):
+                remote.execute(project.name, "web", command)
+        timer.join()
+    assert remote.execute(project.name, "web", ["cat", "/tmp/done"]) == "x\nx\nx\n"
 
 
 def test_a_host_or_a_key_that_is_not_known(server: Sshd, tmp_path: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +14,6 @@ import docker
 import docker.errors
 import pytest
 import requests
-from aiohttp import web
 
 from labctl.model.errors import AdapterError
 from labctl.sandbox.choice import look
@@ -24,8 +21,8 @@ from labctl.sandbox.guests.engine import Engine
 from labctl.sandbox.images import build
 from labctl.sandbox.images.build import Ready, ensure_images
 from labctl.sandbox.images.catalogue import IMAGES, Image, build_files, engine_name, recipe
-from labctl.sandbox.images.registry import add_routes
 from labctl.sandbox.images.store import ImageStore
+from tests.servedimages import served_images
 
 CI = os.environ.get("CI") == "true"
 FACTS = look()
@@ -58,30 +55,8 @@ def built(store: ImageStore) -> dict[str, Ready]:
 
 @pytest.fixture(scope="module")
 def registry(store: ImageStore, built: dict[str, Ready]) -> Iterator[str]:
-    loop, ready, found = asyncio.new_event_loop(), threading.Event(), []
-
-    async def serve() -> web.AppRunner:
-        application = web.Application()
-        add_routes(application, store)
-        runner = web.AppRunner(application)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        found.append(runner.addresses[0][1])
-        ready.set()
-        return runner
-
-    def run() -> None:
-        runner = loop.run_until_complete(serve())
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-        loop.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert ready.wait(10)
-    yield f"127.0.0.1:{found[0]}"
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+    with served_images(store) as address:
+        yield address
 
 
 class Docker:

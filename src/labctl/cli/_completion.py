@@ -1,4 +1,4 @@
-"""What the shell offers: names of layers, stacks, guests, outputs, secrets and runs.
+"""What the shell offers: names of layers, stacks, guests, outputs, secrets, topics and runs.
 
 From the description alone: nothing is asked or started, and no secret is read.
 """
@@ -50,8 +50,8 @@ def guest_names(context: typer.Context) -> list[str]:
 
 
 def service_names(context: typer.Context) -> list[str]:
-    """The services that are on."""
-    return _of_lab(context, lambda lab: [spec.name for spec in lab.service_specs()])
+    """The services and apps that are on."""
+    return _of_lab(context, lambda lab: list(lab.compose_projects))
 
 
 def secret_paths(context: typer.Context) -> list[str]:
@@ -63,6 +63,17 @@ def secret_paths(context: typer.Context) -> list[str]:
         return [spec.path for spec in catalogue(lab)]
 
     return _of_lab(context, paths)
+
+
+def app_topics(context: typer.Context) -> list[str]:
+    """The topics of Kafka that the lab's own apps need."""
+
+    def topics(lab: Lab) -> list[str]:
+        from labctl.services.apps import FEEDBACK_TOPIC, RESULTS_TOPIC
+
+        return [RESULTS_TOPIC, FEEDBACK_TOPIC] if "mlserver" in lab.apps.on() else []
+
+    return _of_lab(context, topics)
 
 
 def run_ids(context: typer.Context) -> list[str]:

@@ -31,6 +31,7 @@ COMMANDS = {
     "open": "Print a service's address.",
     "logs": "Show the last lines of a service.",
     "exec": "Run a command in a service's container.",
+    "provision": "Databases, topics, models and buckets for projects.",
     "ssh": "Get into a guest, or run a command there.",
     "console": "Show what a guest said since its start.",
     "render": "Print a guest's cloud-init.",

@@ -17,7 +17,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command()
 def output(
     layer: Annotated[
-        str, typer.Argument(metavar="LAYER", help="a layer of the lab; a stack with --app", autocompletion=layer_names)
+        str, typer.Argument(metavar="LAYER", help="a layer or stack of the lab; a stack with --app", autocompletion=layer_names)
     ],
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="one output; its bare value is printed", autocompletion=output_names)
@@ -27,7 +27,7 @@ def output(
     lab: LabOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Print the outputs of a layer, or of a CDKTF project's stack."""
+    """Print the outputs of a layer or stack, or of a CDKTF project's stack."""
     value = _of_app(app_dir, layer, name, masked=not as_json) if app_dir else _of_lab(lab, layer, name, identity)
     if as_json or not isinstance(value, dict | str):
         print(json.dumps(value, indent=2))

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from labctl.cli._completion import secret_paths
-from labctl.cli._options import IdentityOption, JsonOption, LabOption
+from labctl.cli._options import IdentityOption, JsonOption, LabOption, QuietOption, YesOption
 
 app = typer.Typer(
-    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="List, seed and read the lab's secrets."
+    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="List, seed, read and rotate the lab's secrets."
 )
 
 
@@ -71,4 +71,47 @@ def get(
     else:
         for name, value in data.items():
             print(f"{name} = {value}")
+    return 0
+
+
+@app.command()
+def rotate(
+    context: typer.Context,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="as `labctl secrets list` names it", autocompletion=secret_paths)],
+    field: Annotated[str, typer.Option("--field", "-f", help="just this field")] = "",
+    yes: YesOption = False,
+    identity: IdentityOption = None,
+    lab: LabOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Give a secret a new value, and start again what uses it, in order; nothing else changes.
+
+    Exit code: 0 done, 1 failed or declined, 130 interrupted.
+    """
+    from labctl.cli._questions import ask, somebody_to_ask
+    from labctl.cli._view import view
+    from labctl.engine.lab import open_lab
+    from labctl.engine.rotate import bring_to_users, only_its_users, write_new_value
+    from labctl.engine.run import Options
+    from labctl.engine.start import starting
+    from labctl.model.rotation import rotation
+
+    somebody_to_ask(context, "secrets rotate", yes=yes)
+    what = rotation(open_lab(lab).lab, path, field)
+    fields, users = ", ".join(what.fields), ", ".join((*what.services, *(f"guest {name}" for name in what.guests)))
+    if not as_json:
+        print(f"New value for {what.path} ({fields}). Given to: {users or 'nobody but labctl'}.")
+    if not yes and not ask("Rotate it?"):
+        print("Declined: nothing was changed.")
+        return 1
+    options = Options(identities=tuple(identity or ()), assume_yes=True, confirm=lambda plans: only_its_users(what, plans))
+    with view(context, quiet=quiet) as sink:
+        with starting("rotate", lab, options, sink) as run:
+            write_new_value(run, what)
+        with starting("up", lab, options, sink) as run:
+            report = bring_to_users(run, what)
+    if not as_json:
+        changed = [stack["name"] for stack in report.stacks if stack["result"] == "applied"]
+        print(f"Rotated {what.path}; applied: {', '.join(changed) or 'no stack'} ({report.seconds:.1f} s).")
     return 0

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from labctl.engine.guestcall import call_guest
 from labctl.engine.lab import OpenLab
 from labctl.engine.ssh import private_key, require_host_key
+from labctl.model.catalogue import PLATFORM_SSH
 from labctl.model.errors import UserError, nearest
 from labctl.model.guestfiles import DOCKER, OPS
 
 if TYPE_CHECKING:
     from labctl.adapters.compose import ComposeEngine
+    from labctl.engine.labrun import LabRun
 
 
 @contextmanager
@@ -49,13 +51,28 @@ def docker_engine(found: OpenLab, named: Sequence[Path] = ()) -> Iterator[Compos
         engine.close()
 
 
+@contextmanager
+def engine_of(run: LabRun) -> Iterator[ComposeEngine]:
+    """As `docker_engine`, of a run that is at it: platform is up and the Vault is open."""
+    from labctl.adapters.compose import ComposeEngine, SshShell
+
+    assert run.session is not None
+    key = run.session.vault.read(PLATFORM_SSH)[1]["private_key"]
+    address = str(run.outputs("platform")["docker_host"])
+    engine = ComposeEngine(SshShell(address, key=key, known_hosts=run.paths.known_hosts, host_alias=DOCKER.name))
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
 def project_of(found: OpenLab, name: str) -> str:
     """The Compose project of a service or app.
 
     Raises:
         UserError: The lab has none of this name.
     """
-    names = [spec.name for spec in found.lab.service_specs()]
+    names = found.lab.compose_projects
     if name not in names:
         raise UserError(f"the lab has no service {name!r}", hint=nearest(name, names))
     return name

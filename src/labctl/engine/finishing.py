@@ -11,8 +11,9 @@ from labctl.engine.run import StackRun
 from labctl.engine.stages import read_remote_states
 from labctl.engine.steps.foundation import foundation_steps
 from labctl.engine.steps.platform import platform_steps
+from labctl.engine.steps.services import services_steps
 from labctl.engine.steps.vault import KEYS, OPERATOR_KEYS
-from labctl.model.contracts import Contract, FoundationContract, PlatformContract, check_outputs
+from labctl.model.contracts import Contract, FoundationContract, PlatformContract, ServicesContract, check_outputs
 from labctl.model.errors import LabError
 from labctl.model.leftovers import known_destroyed
 
@@ -39,6 +40,9 @@ def finish(run: LabRun, stack: StackRun) -> list[str]:
     if isinstance(contract, PlatformContract):
         with stack.timed("steps"):
             return platform_steps(run, contract)
+    if isinstance(contract, ServicesContract):
+        with stack.timed("steps"):
+            return services_steps(run, contract, applied=stack.applied)
     if not isinstance(contract, FoundationContract):
         return []
     states_known = run.session is not None

@@ -23,6 +23,7 @@ from labctl.model.report import KEEP_RUNS, MOST_RUNS
 
 EVENTS = "events.jsonl"
 LOCK = "run.lock"
+_LOCK_POLL_S = 0.2
 _KERNEL_LOCKS = Path("/proc/locks")
 _ID_TIME = "%Y%m%dT%H%M%SZ-"
 _TICKS = 0x10000
@@ -168,23 +169,33 @@ def events_of(folder: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def lab_lock(paths: RunPaths, command: str) -> Iterator[None]:
+def lab_lock(paths: RunPaths, command: str, patience_s: float = 0.0) -> Iterator[None]:
     """Holds the lab for one run. The lock goes with the process, so a killed run leaves none.
+
+    Args:
+        paths: The lab's folders.
+        command: What runs, for whoever finds it held.
+        patience_s: How long another run is waited for.
 
     Raises:
         UserError: Another run holds it; the message says which, since when and with what process.
     """
+    deadline = time.monotonic() + patience_s
     path = paths.root / LOCK
     try:
         handle = path.open("a+", encoding="utf-8")
     except OSError as error:
         raise cannot_write(path, error) from error
     with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            raise _held(handle.read(), paths.title) from None
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    handle.seek(0)
+                    raise _held(handle.read(), paths.title) from None
+            time.sleep(_LOCK_POLL_S)
         handle.truncate(0)
         holder = {"command": command, "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
         handle.write(json.dumps(holder))

@@ -15,6 +15,7 @@ from labctl.engine.status import foundation_outputs
 from labctl.engine.steps.vault import open_vault, unseal_vault
 from labctl.model.catalogue import catalogue
 from labctl.model.errors import UserError, nearest
+from labctl.model.projects import project_reader
 from labctl.model.secret import Secret
 
 
@@ -39,7 +40,10 @@ def list_secrets(found: OpenLab, named: Sequence[Path] = ()) -> list[dict[str, A
         {"path": path, "fields": list(spec.fields), "version": held.get(path, 0), "readers": list(spec.readers)}
         for path, spec in specs.items()
     ]
-    extra = [{"path": path, "fields": [], "version": held[path], "readers": []} for path in sorted(held.keys() - specs.keys())]
+    extra = [
+        {"path": path, "fields": [], "version": held[path], "readers": [reader] if (reader := project_reader(path)) else []}
+        for path in sorted(held.keys() - specs.keys())
+    ]
     return listed + extra
 
 

@@ -91,6 +91,8 @@ def synthesise(run: LabRun) -> None:
 
     found = synthesise_stacks(stack_context(run.lab, run.paths), force=run.options.resynthesise)
     take_stacks(run, found.stacks)
+    if not run.lab.boots and (run.lab.services.on() or run.lab.apps.on()):
+        run.say("layers services and apps are left out: guests of this sandbox are appliances, which run no containers")
     check_rule_stacks(run.lab.policy, [stack.name for stack in run.stacks], run.paths.file.name)
 
 

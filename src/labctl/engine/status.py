@@ -71,36 +71,48 @@ def _compose_states(
     """Each service with its address, and how its containers are: the worst of each."""
     from labctl.engine.dockerguest import docker_engine
 
-    states: Mapping[str, ComposeState] = {}
+    states: Mapping[str, ComposeState] | None = None
     try:
         with docker_engine(found, named) as engine:
             states = engine.projects()
     except LabError as error:
         problems.append(f"services: {error}. {error.hint}".strip())
     return [
-        {"name": name, "address": endpoint.get("url") or endpoint["address"], **_worst(states.get(name))}
-        for name, endpoint in outputs.get("endpoints", {}).items()
+        {"name": name, "address": address, **_worst((states or {}).get(name), known=states is not None)}
+        for name, address in service_addresses(outputs).items()
     ]
 
 
-def _worst(state: ComposeState | None) -> dict[str, str]:
+def _worst(state: ComposeState | None, *, known: bool) -> dict[str, str]:
     if state is None or not state.services:
-        return {"state": "unknown" if state is None else "missing", "health": "unknown"}
+        return {"state": "missing" if known else "unknown", "health": "unknown"}
     lasting = [one for one in state.services.values() if one.state != "completed"] or list(state.services.values())
     worst = next((one for one in lasting if one.state != "running" or one.health in ("unhealthy", "starting")), lasting[0])
     return {"state": worst.state, "health": worst.health}
 
 
+def service_addresses(outputs: Mapping[str, Any]) -> dict[str, str]:
+    """Where each service that a stack of layer services or apps publishes is: its URL, else `host:port`."""
+    if "app" in outputs:
+        return {outputs["app"]: str(outputs["url"])}
+    return {name: str(one["url"] or one["address"]) for name, one in outputs.get("endpoints", {}).items()}
+
+
 def service_address(found: OpenLab, name: str, named: Sequence[Path] = ()) -> str:
-    """Where a service is: its URL, else `host:port`.
+    """Where a service or app is: its URL, else `host:port`.
 
     Raises:
-        UserError: The service is unknown, or not up.
+        UserError: It is unknown, or not up.
     """
-    endpoints_of = read_outputs(found, "services", "endpoints", named)
-    if name not in endpoints_of:
-        raise UserError(f"service {name!r} is not up", hint=nearest(name, endpoints_of))
-    return str(endpoints_of[name].get("url") or endpoints_of[name]["address"])
+    known = found.lab.compose_projects
+    if name not in known:
+        raise UserError(f"the lab has no service {name!r}", hint=nearest(name, known))
+    problems: list[str] = []
+    for stack, state in stack_states(found, named, problems):
+        addresses = service_addresses(state.outputs or {}) if stack.layer in OWN_LAYERS else {}
+        if name in addresses:
+            return addresses[name]
+    raise UserError(" ".join(problems) or f"service {name!r} is not up", hint="" if problems else "Run `labctl up`.")
 
 
 def stack_states(found: OpenLab, named: Sequence[Path], problems: list[str]) -> list[tuple[Stack, StackState]]:
@@ -156,24 +168,30 @@ def foundation_outputs(found: OpenLab) -> Mapping[str, Any]:
 
 
 def read_outputs(found: OpenLab, layer: str, name: str | None, named: Sequence[Path] = ()) -> Any:
-    """A layer's outputs, or one of them.
+    """The outputs of a layer or stack, or one of them; of a layer of several stacks, those of each.
 
     Raises:
-        UserError: The layer or the output is unknown, or the layer is not up.
+        UserError: The layer, stack or output is unknown, or not up.
     """
-    if layer not in CONTRACTS:
-        raise UserError(f"there is no layer {layer!r}", hint=nearest(layer, CONTRACTS))
+    own = [stack.name for stack in read_manifest(found.paths.root)] if (found.paths.root / MANIFEST).is_file() else []
+    # Those of a lab that was never synthesised are none: it is not up either.
+    known = list(dict.fromkeys((*CONTRACTS, *own)))
+    if layer not in known:
+        raise UserError(f"there is no layer or stack {layer!r}", hint=nearest(layer, known))
     problems: list[str] = []
     if layer == LOCAL_LAYER:
-        state = local_state(found.paths, layer)
+        states = {layer: local_state(found.paths, layer)}
     else:
-        states = {stack.layer: state for stack, state in stack_states(found, named, problems)}
-        state = states.get(layer, StackState())
+        read = stack_states(found, named, problems)
+        states = {stack.name: state for stack, state in read if layer in (stack.layer, stack.name)}
     if problems:
         raise UserError(" ".join(problems), where=f"layer {layer!r}")
-    if not state.deployed:
+    states = {stack: state for stack, state in states.items() if state.deployed}
+    if not states:
         raise UserError(f"layer {layer!r} is not up", hint="Run `labctl up`.")
-    outputs = dict(state.outputs or {})
+    several = {stack: dict(state.outputs or {}) for stack, state in states.items()}
+    # A layer's only stack bears its name.
+    outputs = several.get(layer, several)
     if name is None:
         return outputs
     if name not in outputs:
@@ -208,15 +226,18 @@ _ENDPOINTS = {
 
 
 def endpoints(run: Run) -> tuple[Endpoint, ...]:
-    """Where Vault, S3, GitLab and Docker are, as far as they are up, and how to get at them."""
+    """Where Vault, S3, GitLab, Docker, services and apps are, as far as they are up, and how to get at them."""
     outputs: dict[str, Any] = {}
     for stack in run.stacks:
         outputs |= stack.state.outputs or {}
-    return tuple(
+    found = [
         Endpoint(name, str(outputs[output]), access, answers)
         for output, (name, access, answers) in _ENDPOINTS.items()
         if output in outputs
-    )
+    ]
+    composed = [service_addresses(stack.state.outputs or {}) for stack in run.stacks if stack.layer in OWN_LAYERS]
+    found += [Endpoint(name, address) for addresses in composed for name, address in addresses.items()]
+    return tuple(found)
 
 
 def _guest_reader(lab: Lab, target: TargetSession | None, problems: list[str]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints, field_validator
@@ -19,6 +19,9 @@ ProjectPath = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9
 
 _HIGHEST_PORT = 65535
 
+RESULTS_TOPIC = "ml_inference_results"
+FEEDBACK_TOPIC = "ml_inference_feedback"
+
 
 @dataclass(frozen=True, slots=True)
 class AppKind:
@@ -32,6 +35,7 @@ class AppKind:
         inside: The port that it answers on in its Docker network, under its name.
         needs_services: Services that must be on.
         needs_apps: Apps that must be on, and are deployed first.
+        topics: The topics of Kafka that it writes to, each with the consumer group that reads it; made before it is deployed.
     """
 
     name: str
@@ -41,12 +45,24 @@ class AppKind:
     inside: int
     needs_services: tuple[str, ...] = ()
     needs_apps: tuple[str, ...] = ()
+    topics: Mapping[str, str] = field(default_factory=dict)
 
 
 APP_KINDS: Mapping[str, AppKind] = {
     kind.name: kind
     for kind in (
-        AppKind("mlserver", "python", "3.13", base="python:3.13-slim-trixie", inside=8000, needs_services=("kafka", "mlflow")),
+        AppKind(
+            "mlserver",
+            "python",
+            "3.13",
+            base="python:3.13-slim-trixie",
+            inside=8000,
+            needs_services=("kafka", "mlflow"),
+            topics={
+                RESULTS_TOPIC: "lakehouse-inference-result-consumer",
+                FEEDBACK_TOPIC: "lakehouse-inference-feedback-consumer",
+            },
+        ),
         AppKind("web", "node", "20", base="node:22-trixie-slim", inside=3000, needs_apps=("mlserver",)),
     )
 }

@@ -27,6 +27,8 @@ PROVIDER = "provider"
 STORE_ROOT = "store/root"
 GITLAB_ROOT = "gitlab/root"
 GITLAB_RUNNER = "gitlab/runner"
+GITLAB_REGISTRY = "gitlab/registry"
+"""Where a lab has apps: the login with which their images are pushed and pulled."""
 PLATFORM_SSH = "platform/ssh"
 """labctl's own SSH key, with which it logs in to guests."""
 
@@ -77,6 +79,7 @@ class SecretSpec:
         readers: Roles of the guests that may read it; `provider` for what services are given; `labctl` for the operator.
         description: What it is for.
         rotation: What to do after a new value was written.
+        fixed: Generated fields of which a new value would not count by itself: labctl makes none.
     """
 
     path: str
@@ -84,6 +87,12 @@ class SecretSpec:
     readers: tuple[str, ...]
     description: str
     rotation: str
+    fixed: frozenset[str] = frozenset()
+
+    @property
+    def rotated(self) -> Mapping[str, Generator]:
+        """The fields that `labctl secrets rotate` makes anew."""
+        return {name: generator for name, generator in self.generated.items() if name not in self.fixed}
 
     @property
     def generated(self) -> Mapping[str, Generator]:
@@ -130,6 +139,7 @@ def catalogue(lab: Lab) -> tuple[SecretSpec, ...]:
             ("gitlab", OPERATOR),
             "GitLab's administrator `root`: password, and the token with which labctl asks the API",
             "A new token counts once guest gitlab has it (`labctl up`), a new password never: change that in GitLab too.",
+            fixed=frozenset({"password", "api_token"}),
         ),
         SecretSpec(
             GITLAB_RUNNER,
@@ -150,6 +160,7 @@ def catalogue(lab: Lab) -> tuple[SecretSpec, ...]:
         readers = ("store", *_BUCKET_READERS.get(bucket, (OPERATOR,)))
         specs.append(SecretSpec(path, s3, readers, f"access to bucket `{bucket}` alone", redeliver))
     specs += _service_secrets(lab)
+    specs += _registry_login(lab)
     given = _given_to_services(lab.service_specs())
     return tuple(sorted((_read_by_provider(spec) if spec.path in given else spec for spec in specs), key=lambda spec: spec.path))
 
@@ -177,7 +188,32 @@ def _service_secrets(lab: Lab) -> Iterator[SecretSpec]:
     for service in services:
         fields, description, rotation = _SERVICE_SECRETS.get(service.name, ({}, "", ""))
         if fields:
-            yield SecretSpec(f"services/{service.name}", fields, (PROVIDER, OPERATOR), description, rotation)
+            fixed = _FIXED.get(service.name, frozenset())
+            yield SecretSpec(f"services/{service.name}", fields, (PROVIDER, OPERATOR), description, rotation, fixed)
+
+
+def generated_fields(path: str) -> frozenset[str]:
+    """The fields that labctl generates at a path, where a lab has that: one that is absent comes with foundation's steps."""
+    folder, _, name = path.partition("/")
+    if path == CONTENT_KEY:
+        return frozenset({"key"})
+    if path == GITLAB_ROOT:
+        return frozenset({"password", "api_token"})
+    if folder == "store":
+        return frozenset({"access_key", "secret_key"})
+    return frozenset(_SERVICE_SECRETS[name][0]) if folder == "services" and name in _SERVICE_SECRETS else frozenset()
+
+
+def _registry_login(lab: Lab) -> Iterator[SecretSpec]:
+    if not lab.app_specs():
+        return
+    yield SecretSpec(
+        GITLAB_REGISTRY,
+        {"username": EXTERNAL, "token": EXTERNAL},
+        (PROVIDER, OPERATOR),
+        f"login to the container registry of `{lab.apps.project}`: a deploy token, issued by GitLab",
+        f"Revoke deploy token `labctl` of `{lab.apps.project}` in GitLab (Settings > Repository): `labctl up` makes another.",
+    )
 
 
 _APPLIED = "`labctl up` gives it to the service and to those that use it, and starts them again."
@@ -195,6 +231,8 @@ _SERVICE_SECRETS: Mapping[str, tuple[Mapping[str, Generator], str, str]] = {
         "A new one never counts: change it in Portainer too.",
     ),
 }
+
+_FIXED: Mapping[str, frozenset[str]] = {"open_webui": frozenset({"password"}), "portainer": frozenset({"password"})}
 
 _BUCKET_READERS: Mapping[str, tuple[str, ...]] = {"terraform": (OPERATOR,), "gitlab": ("gitlab",), "mlflow": ("docker",)}
 
@@ -287,8 +325,9 @@ def _data_paths(specs: Iterable[SecretSpec]) -> dict[str, Any]:
 def _operator_paths() -> dict[str, Any]:
     """What labctl may do: everything with the lab's secrets, and handing guests their identity, wrapped only.
 
-    It may also write the guests' policies and roles, because a guest that is added to lab.yaml later needs them. That makes it as
-    good as an administrator, which the holder of the unseal key is anyway (docs/secrets.md).
+    It may also write the policies and roles of guests and of projects, because a guest that is added to lab.yaml later, and a
+    project that is provisioned for, need them. That makes it as good as an administrator, which the holder of the unseal key is
+    anyway (docs/secrets.md).
     """
     return {
         f"{MOUNT}/data/*": {"capabilities": ["create", "read", "update"]},
@@ -308,6 +347,7 @@ def _operator_paths() -> dict[str, Any]:
         "auth/token/lookup-accessor": {"capabilities": ["create", "update"]},
         "auth/token/revoke-accessor": {"capabilities": ["create", "update"]},
         "sys/policies/acl/guest-*": {"capabilities": ["create", "read", "update"]},
+        "sys/policies/acl/project-*": {"capabilities": ["create", "read", "update"]},
         f"sys/policies/acl/{OPERATOR}": {"capabilities": ["read", "update"]},
         f"sys/policies/acl/{PROVIDER}": {"capabilities": ["create", "read", "update"]},
         "sys/auth": {"capabilities": ["read"]},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -27,6 +27,21 @@ Health = Literal["none", "starting", "healthy", "unhealthy"]
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryLogin:
+    """How an image registry lets somebody in.
+
+    Attributes:
+        host: The registry as image references name it, `host:port`.
+        username: Its user.
+        token: His password or token.
+    """
+
+    host: str
+    username: Secret
+    token: Secret
+
+
+@dataclass(frozen=True, slots=True)
 class ComposeProject:
     """A Compose project that is wanted.
 
@@ -37,6 +52,7 @@ class ComposeProject:
         content_key: Key of the hashes of contents, so that nobody can guess a secret by trying.
         wait_s: How long its containers may take to be running and healthy.
         redeploy: Recreates its containers when it changes.
+        logins: The registries that its images are fetched from with credentials.
     """
 
     name: str
@@ -45,6 +61,7 @@ class ComposeProject:
     content_key: Secret | None = None
     wait_s: float = 120.0
     redeploy: str = ""
+    logins: Sequence[RegistryLogin] = ()
 
 
 @dataclass(frozen=True, slots=True)

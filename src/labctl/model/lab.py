@@ -452,6 +452,12 @@ class Lab(Settings):
         services = ("services",) if self.service_specs() else ()
         return ("foundation", "platform", *services, *(("apps",) if self.app_specs() else ()))
 
+    @property
+    def compose_projects(self) -> tuple[str, ...]:
+        """The services and apps that are on, by name: each is a Compose project on guest `docker`."""
+        specs: tuple[ServiceSpec | AppSpec, ...] = (*self.service_specs(), *self.app_specs())
+        return tuple(spec.name for spec in specs)
+
     def service_image(self, name: str) -> str:
         """The image of a service that is on: that of lab.yaml, else the sandbox's where it serves its guests, else upstream's.
 
@@ -478,6 +484,15 @@ class Lab(Settings):
         return tuple(
             AppSpec(name, app, f"{self.apps.project}/{name}", self._build_args(app)) for name, app in self.apps.on().items()
         )
+
+    @property
+    def sandbox_images(self) -> tuple[str, ...]:
+        """What this lab takes from the sandbox's own registry, by name: images of services, and those that apps are built on."""
+        if not self.sandbox_server:
+            return ()
+        services = [spec.name for spec in self.service_specs() if spec.settings.image is None]
+        bases = [spec.kind.runtime for spec in self.app_specs() if spec.settings.base_image is None]
+        return tuple(dict.fromkeys((*services, *bases)))
 
     def _build_args(self, app: LabApp) -> dict[str, str]:
         own = f"{self.sandbox_server}/lab/{app.kind.runtime}:{app.kind.runtime_version}"

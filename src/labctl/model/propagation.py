@@ -122,7 +122,8 @@ def _text(value: str) -> str:
 
 def _rewritten(node: Any, patterns: list[tuple[re.Pattern[str], str]]) -> Any:
     if isinstance(node, Mapping):
-        return {key: _rewritten(value, patterns) for key, value in node.items()}
+        # A key is a template like any other text.
+        return {_rewritten(key, patterns): _rewritten(value, patterns) for key, value in node.items()}
     if isinstance(node, list):
         return [_rewritten(value, patterns) for value in node]
     if isinstance(node, str):

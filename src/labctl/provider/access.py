@@ -6,12 +6,18 @@ import os
 import re
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labctl.adapters.compose import ComposeEngine, LocalShell, Shell, SshShell
-from labctl.model.compose import CONTENT_KEY
-from labctl.model.errors import UserError, nearest
+from labctl.model.catalogue import generated_fields
+from labctl.model.compose import CONTENT_KEY, RegistryLogin
+from labctl.model.errors import AdapterError, LabError, UserError, nearest
 from labctl.model.secret import Secret
+
+if TYPE_CHECKING:
+    from labctl.adapters.vault import Vault
 
 SSH_PRIVATE_KEY = "LABCTL_SSH_PRIVATE_KEY"
 SSH_KNOWN_HOSTS = "LABCTL_SSH_KNOWN_HOSTS"
@@ -63,12 +69,27 @@ def _shell(docker_host: str) -> Shell:
     return SshShell(docker_host, key=Secret(key), known_hosts=Path(known_hosts), host_alias=alias, patience_s=PATIENCE_S)
 
 
+class BadReference(UserError):
+    """A reference names no secret, and none that labctl is about to make.
+
+    Args:
+        message: What is wrong.
+        variable: Whose reference it is.
+        hint: What to do.
+    """
+
+    def __init__(self, message: str, *, variable: str, hint: str) -> None:
+        super().__init__(message, where=variable, hint=hint)
+        self.variable = variable
+
+
 def read_secrets(references: Mapping[str, str]) -> tuple[dict[str, Secret], Secret | None]:
     """The values of references `path#field`, by variable, and the key of the hashes of contents.
 
     Raises:
-        UserError: A reference is malformed or names nothing, or the Vault is not in the environment.
-        LabError: The Vault is sealed, out of reach, or refuses.
+        BadReference: A reference is malformed or names nothing.
+        UserError: The Vault is not in the environment.
+        LabError: The Vault is sealed, out of reach, or refuses; or it lacks what labctl is to generate there.
     """
     from labctl.adapters.vault import Vault
 
@@ -83,10 +104,43 @@ def read_secrets(references: Mapping[str, str]) -> tuple[dict[str, Secret], Secr
     for variable, reference in {**references, "": f"{CONTENT_KEY}#key"}.items():
         path, _, name = reference.partition("#")
         if not REFERENCE.fullmatch(reference):
-            raise UserError(f"{reference!r} is no reference to a secret", where=variable, hint="Write path#field.")
+            raise BadReference(f"{reference!r} is no reference to a secret", variable=variable, hint="Write path#field.")
         if path not in known:
-            known[path] = vault.read(path)[1]
+            known[path] = _fields(vault, path, name, variable)
         if name not in known[path]:
-            raise UserError(f"secret {path} has no field {name!r}", where=variable, hint=nearest(name, known[path]))
+            raise _absent(f"secret {path} has no field {name!r}", path, name, variable, nearest(name, known[path]))
         found[variable] = known[path][name]
     return found, found.pop("")
+
+
+def registry_logins(paths: Mapping[str, str]) -> tuple[RegistryLogin, ...]:
+    """The credentials of registries, by host, from fields `username` and `token` of their secrets.
+
+    Raises:
+        LabError: As `read_secrets`.
+    """
+    references = {f"{host} {name}": f"{path}#{name}" for host, path in paths.items() for name in ("username", "token")}
+    values, _key = read_secrets(references)
+    return tuple(RegistryLogin(host, values[f"{host} username"], values[f"{host} token"]) for host in paths)
+
+
+def _fields(vault: Vault, path: str, field: str, variable: str) -> dict[str, Secret]:
+    from labctl.adapters.vault import Absent, Deleted
+
+    try:
+        return vault.read(path)[1]
+    except Deleted as error:
+        raise BadReference(error.message, variable=variable, hint=error.hint) from None
+    except Absent as error:
+        hint = error.hint
+        # Whom the Vault lets read a secret, it does not always let list them.
+        with suppress(LabError):
+            hint = nearest(path, {entry.path for entry in vault.list_secrets()})
+        raise _absent(error.message, path, field, variable, hint) from None
+
+
+def _absent(message: str, path: str, field: str, variable: str, hint: str) -> LabError:
+    fields = generated_fields(path)
+    if field in fields:
+        return AdapterError(message, where=variable, hint="`labctl up --layer foundation` generates it.")
+    return BadReference(message, variable=variable, hint=nearest(field, fields) if fields else hint)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from labctl.adapters.compose import EngineUnreachable
+from labctl.adapters.compose import EngineUnreachable, ReleaseFailed
 from labctl.model.compose import PROJECT_NAME, ComposeProject, ComposeService, ComposeState
 from labctl.model.errors import LabError, nearest
-from labctl.provider.access import REFERENCE, read_secrets
+from labctl.provider.access import REFERENCE, BadReference, read_secrets, registry_logins
 from labctl.provider.framework import STOP, Attribute, Bool, List, Map, Number, Object, Resource, Schema, String, Unknown
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ _SERVICE = Object(
     count=Number(),
     networks=List(String()),
 )
-_INPUTS = ("name", "compose", "secrets", "wait_timeout", "remove_volumes", "redeploy")
+_WAIT = "Seconds that containers may take to be healthy; with `rolling`, those of one service."
+_ROLLING = "Whether an update replaces one service after the other, and goes back to the last good file where one fails."
+_INPUTS = ("name", "compose", "secrets", "wait_timeout", "remove_volumes", "redeploy", "rolling", "registry_auth")
 
 
 class ComposeProjectResource(Resource):  # type: ignore[misc]
@@ -52,9 +54,13 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
                 Attribute("name", String(), required=True, requires_replace=True, description="Name of the project."),
                 Attribute("compose", String(), required=True, description="The Compose file; secrets only as `${VARIABLE}`."),
                 Attribute("secrets", Map(String()), optional=True, description="Variable to `path#field` in the Vault."),
-                Attribute("wait_timeout", Number(), optional=True, description="Seconds that containers may take to be healthy."),
+                Attribute("wait_timeout", Number(), optional=True, description=_WAIT),
                 Attribute("remove_volumes", Bool(), optional=True, description="Whether a destroy removes its volumes too."),
                 Attribute("redeploy", String(), optional=True, description="Any change recreates the containers."),
+                Attribute("rolling", Bool(), optional=True, description=_ROLLING),
+                Attribute(
+                    "registry_auth", Map(String()), optional=True, description="Registry `host:port` to a path in the Vault."
+                ),
                 Attribute("id", String(), computed=True),
                 Attribute("content_hash", String(), computed=True, description="Keyed hash over the secrets' values."),
                 Attribute("services", Map(_SERVICE), computed=True),
@@ -95,7 +101,7 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
             if current is None and _may_come(error):
                 context.diagnostics.add_warning("what the project would be is not known yet", f"{error.message}\n{_said(error)}")
             else:
-                context.diagnostics.add_error(error.message, _said(error), path=[_attribute(error)])
+                context.diagnostics.add_error(error.message, _said(error), path=_path(error))
         return planned
 
     # -- read ----------------------------------------------------------------------------------------------------------
@@ -131,7 +137,10 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
         return self._apply(context, planned, None)
 
     def update(self, context: Any, current: State, planned: State) -> State | None:
-        """Brings it to what is planned. One that failed leaves the state as it was, so that the next plan shows it again."""
+        """Brings it to what is planned. One that failed leaves the state as it was, so that the next plan shows it again.
+
+        With `rolling`, what it was is there again, too.
+        """
         return self._apply(context, planned, current)
 
     def delete(self, context: Any, current: State) -> State | None:
@@ -149,12 +158,20 @@ class ComposeProjectResource(Resource):  # type: ignore[misc]
 
     def _apply(self, context: Any, planned: State, before: State | None) -> State | None:
         try:
-            project = _project(planned)
+            project = replace(_project(planned), logins=registry_logins(planned["registry_auth"] or {}))
             engine = self._provider.engine()
-            found = engine.apply(project, stop=STOP)
+            if before is not None and planned["rolling"]:
+                last = _last(before)
+                found = engine.roll(project, replace(last, logins=project.logins) if last else None, stop=STOP)
+            else:
+                found = engine.apply(project, stop=STOP)
             return {**planned, "id": project.name, "content_hash": engine.content_hash(project), **_state(found)}
+        except ReleaseFailed as error:
+            # Terraform says whose it is.
+            context.diagnostics.add_error(error.message, error.hint, path=["compose"])
+            return before
         except LabError as error:
-            context.diagnostics.add_error(str(error), error.hint, path=[_attribute(error)])
+            context.diagnostics.add_error(str(error), error.hint, path=_path(error))
             return before
 
 
@@ -180,12 +197,32 @@ def _project(state: State) -> ComposeProject:
     )
 
 
+def _last(before: State) -> ComposeProject | None:
+    """What was good before, as far as that is known: with the secrets of today, for what they were is nowhere."""
+    try:
+        # One that was taken over by an import has no file yet.
+        return _project(before) if before["compose"] else None
+    except LabError:
+        return None
+
+
 def _attribute(error: LabError) -> str:
     return str(error.__dict__.get("attribute", "compose"))
 
 
+def _path(error: LabError) -> list[Any]:
+    """Where in the configuration it belongs."""
+    attribute = _attribute(error)
+    return [attribute, (error.variable,)] if isinstance(error, BadReference) else [attribute]
+
+
 def _may_come(error: LabError) -> bool:
-    """Whether what is missing may be there when it is applied: the layers below may be about to bring it."""
+    """Whether what is missing may be there when it is applied: the layers below may be about to bring it.
+
+    Among that is a Vault that is out of reach, sealed or not made yet, and a right that its role does not have yet.
+    """
+    if isinstance(error, BadReference):
+        return False
     return isinstance(error, EngineUnreachable) or _attribute(error) == "secrets" or "is not set" in error.message
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from labctl.model.buildcontext import in_context
 from labctl.model.errors import LabError, UserError
+from labctl.provider.access import registry_logins
 from labctl.provider.framework import STOP, Attribute, List, Map, Resource, Schema, String, Unknown, changed
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class ImageResource(Resource):  # type: ignore[misc]
                 Attribute("dockerfile", String(), optional=True, description="In the folder; `Dockerfile` by default."),
                 Attribute("platforms", List(String()), optional=True),
                 Attribute("build_args", Map(String()), optional=True),
+                Attribute(
+                    "registry_auth", Map(String()), optional=True, description="Registry `host:port` to a path in the Vault."
+                ),
                 Attribute("id", String(), computed=True),
                 Attribute("digest", String(), computed=True),
                 Attribute("reference", String(), computed=True, description="`name@digest`."),
@@ -58,7 +62,8 @@ class ImageResource(Resource):  # type: ignore[misc]
     def read(self, context: Any, current: State) -> State | None:
         """Gone where neither the engine nor the registry has it."""
         try:
-            return current if self._provider.engine().has_image(current["reference"]) else None
+            logins = registry_logins(current["registry_auth"] or {})
+            return current if self._provider.engine().has_image(current["reference"], logins) else None
         except LabError as error:
             context.diagnostics.add_error(error.message, error.hint)
             return current
@@ -90,7 +95,7 @@ class ImageResource(Resource):  # type: ignore[misc]
                 platforms=planned["platforms"] or (),
                 stop=STOP,
             )
-            digest = engine.push(tag, stop=STOP)
+            digest = engine.push(tag, registry_logins(planned["registry_auth"] or {}), stop=STOP)
         except LabError as error:
             context.diagnostics.add_error(f"{tag}: {error.message}", error.hint, path=["context"])
             return before

@@ -10,14 +10,11 @@ from typing import Any
 
 from labctl.cloudinit.layerfiles import layer_text
 from labctl.cloudinit.yamltext import yaml_text
-from labctl.model.apps import AppSpec, MlserverApp, WebApp
+from labctl.model.apps import FEEDBACK_TOPIC, RESULTS_TOPIC, AppSpec, MlserverApp, WebApp
 from labctl.model.errors import LabError
 from labctl.services.text import LOGGING, parse
 
 Document = dict[str, Any]
-
-RESULTS_TOPIC = "ml_inference_results"
-FEEDBACK_TOPIC = "ml_inference_feedback"
 
 
 @dataclass(frozen=True, slots=True)

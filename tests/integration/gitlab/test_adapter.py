@@ -121,6 +121,13 @@ class TestAdapter:
             GitLab(url, Secret("x"), timeout_s=5).settings()
         assert "<html" not in str(found.value)
 
+    def test_a_project_that_was_moved(self) -> None:
+        body = {"id": 1, "path_with_namespace": "team/apps", "container_registry_access_level": "enabled"}
+        with answering(200, "application/json", json.dumps(body)) as url:
+            assert GitLab(url, Secret("x")).project("team/apps").registry
+            with pytest.raises(UserError, match=r"lab/apps was moved to team/apps"):
+                GitLab(url, Secret("x")).project("lab/apps")
+
 
 class answering:  # noqa: N801
     """A server that always says the same."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import gitlab
 import pytest
 import requests
 
+from tests.dockerregistry import registry
 from tests.gitlabstandin import ADDRESS, ROOT_TOKEN, SECRETS, Standin
 
 pytestmark = pytest.mark.integration
@@ -156,6 +160,68 @@ def test_projects_and_variables(standin: Standin) -> None:
         same.variables.get("PLAIN")
 
 
+def test_groups_in_groups(standin: Standin) -> None:
+    client = standin.client()
+    outer = client.groups.create({"name": "Data", "path": "data"})
+    inner = client.groups.create({"name": "Apps", "path": "apps", "parent_id": outer.id})
+    assert (inner.full_path, inner.full_name, inner.parent_id) == ("data/apps", "Data / Apps", outer.id)
+    assert client.groups.get("data/apps").id == inner.id
+    project = client.projects.create({"name": "web", "namespace_id": inner.id})
+    assert (project.path_with_namespace, project.namespace["full_path"]) == ("data/apps/web", "data/apps")
+    for fields in ({"path": "apps", "parent_id": outer.id}, {"path": "root"}, {"path": "web", "parent_id": inner.id}):
+        with pytest.raises(gitlab.GitlabCreateError, match="has already been taken"):
+            client.groups.create({"name": "x", **fields})
+    with pytest.raises(gitlab.GitlabCreateError, match="404 Group Not Found"):
+        client.groups.create({"name": "x", "path": "x", "parent_id": 99})
+    with pytest.raises(gitlab.GitlabGetError, match="404 Group Not Found"):
+        client.groups.get("apps")
+
+
+def test_a_deploy_token_lives_from_its_making_to_its_removal(standin: Standin) -> None:
+    client = standin.client()
+    project, other = client.projects.create({"name": "images"}), client.projects.create({"name": "other"})
+    made = project.deploytokens.create({"name": "ci", "scopes": ["write_registry", "read_registry"]})
+    assert (made.username, made.expires_at, made.revoked, made.expired) == ("gitlab+deploy-token-1", None, False, False)
+    assert made.scopes == ["read_registry", "write_registry"]
+    assert made.token.startswith("gldt-")
+    own = other.deploytokens.create(
+        {"name": "ci", "scopes": ["read_repository"], "username": "reader", "expires_at": "2020-01-01"}
+    )
+    assert (own.username, own.expires_at, own.expired) == ("reader", "2020-01-01T00:00:00.000Z", True)
+    (listed,) = project.deploytokens.list(get_all=True)
+    assert (listed.id, listed.name) == (made.id, "ci")
+    assert "token" not in listed.attributes
+    assert "token" not in project.deploytokens.get(made.id).attributes
+    assert other.deploytokens.list(active=True, get_all=True) == []
+    for wrong in (lambda: other.deploytokens.get(made.id), lambda: other.deploytokens.delete(made.id)):
+        with pytest.raises(gitlab.GitlabError, match="404 Not found"):
+            wrong()
+    project.deploytokens.delete(made.id)
+    assert project.deploytokens.list(get_all=True) == []
+    client.projects.delete(other.id)
+    again = client.projects.create({"name": "other"})
+    assert again.deploytokens.list(get_all=True) == []
+
+
+def test_a_deploy_token_that_cannot_be(standin: Standin) -> None:
+    client = standin.client()
+    project = client.projects.create({"name": "images"})
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({}, "name is missing, scopes is missing, scopes does not have a valid value"),
+        ({"name": "x", "scopes": ["api"]}, "scopes does not have a valid value"),
+        ({"name": "x", "scopes": []}, "Scopes can't be blank"),
+        ({"name": "x", "scopes": ["read_registry"], "expires_at": "soon"}, "expires_at is invalid"),
+        ({"name": "x", "scopes": ["read_registry"], "username": "a b"}, "Username can contain only letters, digits, '_'"),
+        ({"name": "x" * 256, "scopes": ["read_registry"]}, "Name is too long"),
+    ]
+    for fields, said in cases:
+        with pytest.raises(gitlab.GitlabHttpError) as found:
+            client.http_post(f"/projects/{project.id}/deploy_tokens", post_data=fields)
+        assert found.value.response_code == 400
+        assert said in str(found.value.error_message)
+    assert project.deploytokens.list(get_all=True) == []
+
+
 def run_jobs(standin: Standin, token: str) -> str | None:
     """Does what a runner does, once."""
     session = requests.Session()
@@ -215,12 +281,15 @@ def test_the_state_survives_a_kill_and_holds_no_secret(standin: Standin) -> None
     project.variables.create({"key": "DB_PASSWORD", "value": "variable-value-123", "masked": True})
     trigger = project.triggers.create({"description": "outside"})
     runner = client.http_post("/user/runners", post_data={"runner_type": "instance_type"})
+    deploy_token = project.deploytokens.create({"name": "ci", "scopes": ["read_registry"]})
     standin.stop()
     standin.start()
     client = standin.client()
     assert client.projects.get("root/kept").variables.get("DB_PASSWORD").value == "variable-value-123"
     client.runners.verify(runner["token"])
-    secrets = [ROOT_TOKEN, SECRETS["root_password"], "variable-value-123", trigger.token, runner["token"]]
+    login = f"{standin.url}/jwt/auth?service=container_registry"
+    assert get(login, auth=(deploy_token.username, deploy_token.token)).status_code == 200
+    secrets = [ROOT_TOKEN, SECRETS["root_password"], "variable-value-123", trigger.token, runner["token"], deploy_token.token]
     for file in (standin.root / "var/opt/gitlab/standin").iterdir():
         if file.is_file():
             assert not [secret for secret in secrets if secret in file.read_text()], file
@@ -240,6 +309,75 @@ def test_the_registry_lets_in_who_gitlab_knows(standin: Standin) -> None:
     other = get(login + "&scope=repository:root/none:push", auth=("root", ROOT_TOKEN)).json()["token"]
     assert access(other)[0]["actions"] == []
     assert ADDRESS in standin.url
+
+
+def test_a_deploy_token_may_do_in_its_project_what_its_scopes_say(standin: Standin) -> None:
+    client = standin.client()
+    project = client.projects.create({"name": "images"})
+    client.projects.create({"name": "images2"})
+
+    def may(who: Any, path: str) -> list[str]:
+        url = f"{standin.url}/jwt/auth?service=container_registry&scope=repository:{path}:pull,push,delete"
+        (found,) = access(get(url, auth=(who.username, who.token)).json()["token"])
+        return list(found["actions"])
+
+    rights = {"read_registry": ["pull"], "write_registry": ["push"], "read_repository": []}
+    cases = [([scope], allowed) for scope, allowed in rights.items()] + [(list(rights), ["pull", "push"])]
+    for scopes, allowed in cases:
+        made = project.deploytokens.create({"name": "ci", "scopes": scopes})
+        assert may(made, "root/images/web") == may(made, "root/images") == allowed, scopes
+        assert may(made, "root/images2/web") == may(made, "root/none/web") == [], scopes
+    project.container_registry_access_level = "disabled"
+    project.save()
+    assert client.projects.get(project.id).container_registry_enabled is False
+    assert may(made, "root/images/web") == []
+
+
+def test_a_deploy_token_that_is_over_opens_nothing(standin: Standin) -> None:
+    project = standin.client().projects.create({"name": "images"})
+    login = f"{standin.url}/jwt/auth?service=container_registry"
+
+    def make(days: int = 0) -> Any:
+        day = (datetime.now(UTC) + timedelta(days=days)).date().isoformat()
+        return project.deploytokens.create({"name": "ci", "scopes": ["read_registry"], "expires_at": day if days else ""})
+
+    made, lasting, expired = make(), make(1), make(-1)
+    assert get(login, auth=(made.username, made.token)).status_code == 200
+    assert get(login, auth=(lasting.username, lasting.token)).status_code == 200
+    assert get(login, auth=("root", made.token)).status_code == 403
+    assert get(login, auth=(made.username, made.token + "x")).status_code == 403
+    assert get(login, auth=(expired.username, expired.token)).status_code == 403
+    project.deploytokens.delete(made.id)
+    assert get(login, auth=(made.username, made.token)).status_code == 403
+    assert get(f"{standin.url}/api/v4/user", headers={"PRIVATE-TOKEN": lasting.token}).status_code == 401
+
+
+def test_a_registry_takes_a_push_with_a_deploy_token(standin: Standin, tmp_path: Path) -> None:
+    """Debian's, which checks what GitLab signed."""
+    client = standin.client()
+    project = client.projects.create({"name": "images"})
+    client.projects.create({"name": "other"})
+    writer = project.deploytokens.create({"name": "ci", "scopes": ["read_registry", "write_registry"]})
+    reader = project.deploytokens.create({"name": "ci", "scopes": ["read_registry"]})
+    auth = json.loads(standin.read("/var/opt/gitlab/registry/config.yml"))["auth"]
+    with registry(tmp_path / "registry", json.dumps(auth)) as address:
+
+        def begin_upload(who: Any, name: str) -> int:
+            """As a Docker engine begins a push: refused first, told where to log in, then with a token."""
+            upload = f"http://{address}/v2/{name}/blobs/uploads/"
+            session = requests.Session()
+            session.trust_env = False
+            refused = session.post(upload, timeout=10)
+            assert refused.status_code == 401
+            told = dict(re.findall(r'(\w+)="([^"]*)"', refused.headers["WWW-Authenticate"]))
+            assert told["realm"] == f"{standin.url}/jwt/auth"
+            asked = {"service": told["service"], "scope": told["scope"]}
+            token = session.get(told["realm"], params=asked, auth=(who.username, who.token), timeout=10).json()["token"]
+            return session.post(upload, headers={"Authorization": f"Bearer {token}"}, timeout=10).status_code
+
+        assert begin_upload(writer, "root/images/web") == 202
+        assert begin_upload(writer, "root/other/web") == 401
+        assert begin_upload(reader, "root/images/web") == 401
 
 
 def access(token: str) -> Any:

@@ -40,7 +40,7 @@ class Built:
         return f"{self.address}/{PREFIX}/app"
 
     def registry(self) -> AbstractContextManager[str]:
-        return registry(self._registry, self.address)
+        return registry(self._registry, address=self.address)
 
     def write(self, dockerfile: str = DOCKERFILE) -> None:
         """Another content."""

@@ -8,7 +8,17 @@ import re
 import pytest
 
 from labctl.adapters.vault import generate
-from labctl.model.catalogue import OPERATOR, PROVIDER, STORE_ROOT, approles, bucket_secrets, catalogue, guest_role, policies
+from labctl.model.catalogue import (
+    GITLAB_REGISTRY,
+    OPERATOR,
+    PROVIDER,
+    STORE_ROOT,
+    approles,
+    bucket_secrets,
+    catalogue,
+    guest_role,
+    policies,
+)
 from labctl.model.errors import UserError
 from labctl.model.lab import Lab
 
@@ -136,6 +146,21 @@ def test_each_service_that_is_on_has_the_secrets_that_it_takes() -> None:
         "labctl/content",
         "services/portainer",
     }
+
+
+def test_where_there_are_apps_the_provider_reads_the_registrys_login() -> None:
+    services = {"services": {"postgres": {}, "kafka": {}, "mlflow": {}}}
+    apps = {"mlserver": {"models": [{"name": "houses"}]}, "project": "team/ml/apps"}
+    text = {"name": "datalab", "target": {"sandbox": {"guests": "container"}}, **services}
+    lab, without = Lab.model_validate({**text, "apps": apps}), Lab.model_validate(text)
+    assert {spec.path for spec in catalogue(lab)} - {spec.path for spec in catalogue(without)} == {GITLAB_REGISTRY}
+    (spec,) = (spec for spec in catalogue(lab) if spec.path == GITLAB_REGISTRY)
+    assert (set(spec.fields), spec.generated, spec.readers) == ({"username", "token"}, {}, (PROVIDER, OPERATOR))
+    assert "team/ml/apps" in spec.description
+    assert "team/ml/apps" in spec.rotation
+    assert f"lab/data/{GITLAB_REGISTRY}" in json.loads(policies(lab)[PROVIDER])["path"]
+    for guest in lab.guests():
+        assert f"lab/data/{GITLAB_REGISTRY}" not in json.loads(policies(lab)[guest_role(guest)])["path"]
 
 
 @pytest.mark.parametrize("lab", [with_services({}), with_services({"postgres": {}}, "appliance")])

@@ -36,7 +36,7 @@ def offered(folder: Path, line: str) -> list[str]:
     ("line", "wanted"),
     [
         ("labctl pl", {"plan"}),
-        ("labctl secrets ", {"list", "seed", "get"}),
+        ("labctl secrets ", {"list", "seed", "get", "rotate"}),
         ("labctl up --layer ", {"foundation", "platform"}),
         ("labctl down --allow-destroy g", {"gitlab"}),
         ("labctl render ", {"vault", "store", "gitlab", "docker"}),
@@ -46,12 +46,20 @@ def offered(folder: Path, line: str) -> list[str]:
         ("labctl output f", {"foundation"}),
         ("labctl output platform git", {"gitlab_url"}),
         ("labctl secrets get gitlab/", {"gitlab/root", "gitlab/runner"}),
+        ("labctl provision ", {"postgres", "kafka", "ollama", "bucket", "list"}),
+        ("labctl provision kafka --topic ", set()),
     ],
 )
 def test_names_of_the_lab_are_offered(tmp_path: Path, line: str, wanted: set[str]) -> None:
     (tmp_path / "lab.yaml").write_text(LAB)
     assert set(offered(tmp_path, line)) == wanted
     assert not (tmp_path / ".labctl").exists()
+
+
+def test_topics_of_the_labs_apps_are_offered(tmp_path: Path) -> None:
+    services = "services: {postgres: {}, kafka: {}, mlflow: {}}\napps: {mlserver: {models: [{name: houses}]}}\n"
+    (tmp_path / "lab.yaml").write_text(LAB + services)
+    assert set(offered(tmp_path, "labctl provision kafka --topic ")) == {"ml_inference_results", "ml_inference_feedback"}
 
 
 def test_runs_that_are_kept_are_offered(tmp_path: Path) -> None:

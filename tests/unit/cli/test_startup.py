@@ -31,7 +31,9 @@ def test_the_first_help_loads_none_of_the_heavy_parts(tmp_path: Path, args: tupl
     assert loaded(tmp_path, *args) & HEAVY == set()
 
 
-@pytest.mark.parametrize("args", [("up", "--help"), ("secrets", "get", "--help"), ("sandbox", "reset", "--help")])
+@pytest.mark.parametrize(
+    "args", [("up", "--help"), ("secrets", "get", "--help"), ("provision", "kafka", "--help"), ("sandbox", "reset", "--help")]
+)
 def test_the_help_of_a_command_loads_no_client(tmp_path: Path, args: tuple[str, ...]) -> None:
     assert loaded(tmp_path, *args) & HEAVY == set()
 

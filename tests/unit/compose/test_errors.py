@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from labctl.adapters.compose import EngineUnreachable, NotConverged, ShellError
+from labctl.adapters.compose import ComposeEngine, EngineUnreachable, NotConverged, Shell, ShellError
 from labctl.model.compose import ComposeDifference
-from labctl.model.errors import LabError
+from labctl.model.errors import AdapterError, LabError
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,50 @@ def test_what_docker_says(said: str, kind: type[LabError], remedy: str) -> None:
     assert error.where == "ssh://ops@docker"
 
 
+class Saying(Shell):
+    """A shell in which every script fails with these words."""
+
+    where = "ssh://ops@docker"
+
+    def __init__(self, said: str) -> None:
+        self._said = said
+
+    def follow(self, script: str) -> int:
+        raise NotImplementedError
+
+    def _call(self, command: Any, content: bytes, timeout_s: float, stop: Any, *, repeat: bool) -> str:
+        raise ShellError.of(1, self._said, self.where)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error response from daemon: manifest for 127.0.0.1:1/a@sha256:1 not found: manifest unknown: manifest unknown",
+        "Error response from daemon: pull access denied for a, repository does not exist or may require 'docker login'",
+        "Error response from daemon: name unknown: repository name not known to registry",
+        'failed to resolve reference "127.0.0.1:1/a:1": 127.0.0.1:1/a:1: not found',
+    ],
+)
+def test_an_image_that_the_registry_does_not_have_is_gone(said: str) -> None:
+    assert ComposeEngine(Saying(said)).has_image("127.0.0.1:1/a@sha256:1") is False
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("Get http://127.0.0.1:1/v2/: dial tcp 127.0.0.1:1: connect: connection refused", "registry cannot be reached"),
+        ("dial tcp: lookup none.invalid on 192.0.2.1:53: no such host", "registry cannot be reached"),
+        ("received unexpected HTTP status: 502 Bad Gateway", "Is its registry up?"),
+        ("denied: access forbidden", "Is its registry up?"),
+    ],
+)
+def test_a_registry_that_does_not_say_is_none_that_has_lost_it(said: str, remedy: str) -> None:
+    with pytest.raises(AdapterError, match="image a@sha256:1 is there is not known: ") as caught:
+        ComposeEngine(Saying(said)).has_image("a@sha256:1")
+    assert said in caught.value.message
+    assert remedy in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [
@@ -85,4 +131,6 @@ def test_what_did_not_converge_says_why() -> None:
     error = NotConverged("lab", different, "one\ntwo", "Compose said this")
     assert str(error) == "project lab: web: state is exited, wanted running; db: health is nothing, wanted healthy"
     assert error.hint == "Compose said this\nIts last lines:\n  one\n  two"
+    checked = NotConverged("lab", different, "one", check="curl: (22) 503\nfailing")
+    assert checked.hint == "Its health check said:\n  curl: (22) 503\n  failing\nIts last lines:\n  one"
     assert str(NotConverged("lab", [])) == "project lab: it did not come up"

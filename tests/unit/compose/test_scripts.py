@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import subprocess
 from pathlib import Path
@@ -11,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labctl.adapters.compose import LocalShell, ShellError, scripts
+from labctl.model.compose import RegistryLogin
 from labctl.model.errors import UserError
 from labctl.model.secret import Secret
 
@@ -21,7 +24,12 @@ import json, os, sys
 with open(os.environ["RECORD"], "a") as record:
     asked = sys.argv[1:]
     piped = sys.stdin.read() if "-" in asked or "-i" in asked else ""
-    record.write(json.dumps({"argv": asked, "stdin": piped, "pw": os.environ.get("PW")}) + "\\n")
+    entry = {"argv": asked, "stdin": piped, "pw": os.environ.get("PW")}
+    if folder := os.environ.get("DOCKER_CONFIG"):
+        file = os.path.join(folder, "config.json")
+        modes = [os.stat(one).st_mode & 0o777 for one in (folder, file)]
+        entry |= {"config": open(file).read(), "modes": modes, "folder": folder}
+    record.write(json.dumps(entry) + "\\n")
 if "--hash" in asked:
     print("web abc")
 if "--images" in asked:
@@ -87,6 +95,16 @@ def test_up_recreates_what_it_is_told_first(fake: Fake) -> None:
 
 
 @pytest.mark.parametrize(
+    ("forced", "orphans", "more"),
+    [(False, False, []), (True, False, ["--force-recreate"]), (False, True, ["--remove-orphans"])],
+)
+def test_one_service_is_replaced_alone(fake: Fake, *, forced: bool, orphans: bool, more: list[str]) -> None:
+    fake.run(scripts.replace("lab", "services:", {}, "web-2", forced=forced, orphans=orphans))
+    (call,) = fake.calls()
+    assert call["argv"][7:] == ["up", "--detach", "--no-deps", "--no-build", "--quiet-pull", *more, "web-2"]
+
+
+@pytest.mark.parametrize(
     ("script", "argv"),
     [
         (scripts.down("lab", volumes=False), ["compose", "-p", "lab", "down", "--remove-orphans"]),
@@ -117,12 +135,13 @@ def test_what_a_command_reads_comes_as_it_is(fake: Fake) -> None:
         scripts.wanted("lab", "x", {}),
         scripts.found("lab"),
         scripts.up("lab", "x", {}, ["a"]),
+        scripts.replace("lab", "x", {}, "a", forced=False, orphans=False),
         scripts.down("lab", volumes=True),
         scripts.push("host/name:1"),
         scripts.execute("id", ["x"], "", {}),
         scripts.logs("id", 1),
     ],
-    ids=["wanted", "found", "up", "down", "push", "exec", "logs"],
+    ids=["wanted", "found", "up", "replace", "down", "push", "exec", "logs"],
 )
 def test_a_docker_that_fails_is_a_script_that_fails(fake: Fake, script: str) -> None:
     with pytest.raises(ShellError) as caught:
@@ -137,6 +156,37 @@ def test_any_secret_comes_through(value: str) -> None:
     script = f'{scripts.environment({"PW": Secret(value)})}\nprintf %s "$PW"'
     done = subprocess.run(["sh", "-s"], input=script.encode(), capture_output=True, check=True)
     assert done.stdout.decode() == value
+
+
+LOGIN = RegistryLogin("registry.example.com:5050", Secret("labctl-1"), Secret("hidden-word"))
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        (scripts.push("registry.example.com:5050/a:1", [LOGIN]), 0),
+        (scripts.fetch("registry.example.com:5050/a:1", [LOGIN]), 0),
+        (scripts.pull("lab", "x", {}, [LOGIN]), 0),
+        (scripts.push("registry.example.com:5050/a:1", [LOGIN]), 3),
+    ],
+    ids=["push", "fetch", "pull", "push that fails"],
+)
+def test_a_registry_is_told_who_asks_and_nothing_stays(fake: Fake, script: str, code: int) -> None:
+    with pytest.raises(ShellError) if code else contextlib.nullcontext():
+        fake.run(script, code)
+    calls = fake.calls()
+    assert calls
+    for call in calls:
+        auth = json.loads(call["config"])["auths"]["registry.example.com:5050"]["auth"]
+        assert base64.b64decode(auth) == b"labctl-1:hidden-word"
+        assert call["modes"] == [0o700, 0o600]
+        assert not Path(call["folder"]).exists()
+        assert "hidden-word" not in " ".join(call["argv"])
+
+
+def test_without_a_login_the_users_own_counts(fake: Fake) -> None:
+    fake.run(scripts.push("a:1"))
+    assert "config" not in fake.calls()[0]
 
 
 @pytest.mark.parametrize("name", ["", "A B", "A=1; id; B", "1A", "A\n", "$(id)"])

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labctl.adapters.compose import ComposeInvalid, parse
+from labctl.adapters.compose.waiting import hopeless
 from labctl.model.compose import ComposeService, ComposeState, differences
+from labctl.model.rolling import Ties
 
 ID, OTHER = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
 DIGEST = f"sha256:{'d' * 64}"
@@ -171,6 +173,48 @@ def test_an_image_that_is_not_there_yet_is_no_difference_of_ids() -> None:
     there = found(container())
     absent = ComposeState({"web": replace(there.services["web"], image_id="", digest="")}, there.networks)
     assert differences(absent, there) == ()
+
+
+def test_what_decides_the_order_is_read_from_the_file_and_from_what_is_there() -> None:
+    services = {
+        "web": {"ports": [{"target": 80, "published": "8000", "protocol": "udp"}, {"target": 81}], "depends_on": {"db": {}}},
+        "db": {"ports": [{"target": 80, "published": "8000-8010"}]},
+        "other": {},
+    }
+    assert parse.ties({"config": json.dumps({"services": services})}) == {
+        "web": Ties(frozenset({"db"}), frozenset({"8000/udp"})),
+        "db": Ties(ports=frozenset({"8000-8010/tcp"})),
+        "other": Ties(),
+    }
+    bound = {"80/udp": [{"HostIp": "", "HostPort": "8000"}, {"HostIp": "::1", "HostPort": "8001"}], "81/tcp": [{"HostPort": ""}]}
+    assert parse.containers(json.dumps(container(ports=bound)))[0].ports == ("8000/udp", "8001/udp")
+    assert parse.containers(json.dumps(container(ports=None)))[0].ports == ()
+
+
+def test_what_a_check_said_is_told_where_it_failed() -> None:
+    entry = container(health="unhealthy")
+    entry["state"]["Health"]["Log"] = [{"ExitCode": 0, "Output": "fine"}, {"ExitCode": 1, "Output": "no answer\n"}]
+    assert parse.containers(json.dumps(entry))[0].check == "no answer"
+    entry["state"]["Health"]["Log"].append({"ExitCode": 0, "Output": "fine"})
+    assert parse.containers(json.dumps(entry))[0].check == ""
+
+
+@pytest.mark.parametrize(
+    ("entry", "old", "strict", "vain"),
+    [
+        ({"health": "unhealthy"}, {}, True, True),
+        ({"health": "unhealthy"}, {}, False, False),
+        ({"health": "unhealthy"}, {"c1": 0}, True, False),
+        ({"health": "starting"}, {}, True, False),
+        ({"status": "exited"}, {}, False, True),
+        ({"status": "exited", "config": "before"}, {}, False, False),
+        ({"status": "restarting", "restarts": 3}, {}, False, True),
+        ({"status": "restarting", "restarts": 3}, {"c1": 1}, False, False),
+    ],
+)
+def test_waiting_is_in_vain(entry: dict[str, Any], old: dict[str, int], *, strict: bool, vain: bool) -> None:
+    containers = parse.containers(json.dumps(container(**entry)))
+    assert hopeless(wanted({}, {"Test": ["CMD", "true"]}), containers, old, strict=strict) is vain
 
 
 def test_networks_volumes_and_digests() -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import stat
+import threading
 import time
 from pathlib import Path
 
@@ -193,6 +194,21 @@ def test_a_second_run_says_who_runs_and_a_killed_run_leaves_no_lock(paths: LabPa
     first.join(30)
     with lab_lock(paths, "down"):
         pass
+
+
+def test_a_run_that_may_wait_takes_its_turn(paths: LabPaths) -> None:
+    context = multiprocessing.get_context("fork")
+    ready, go = context.Event(), context.Event()
+    first = context.Process(target=_hold, args=(paths, ready, go))
+    first.start()
+    assert ready.wait(30)
+    with pytest.raises(UserError, match="in use by labctl up"), lab_lock(paths, "provision bucket", patience_s=0.3):
+        pass
+    threading.Timer(0.3, go.set).start()
+    with lab_lock(paths, "provision bucket", patience_s=30):
+        pass
+    first.join(30)
+    assert first.exitcode == 0
 
 
 def test_the_first_signal_tells_those_who_run_and_stops_before_the_next_stage() -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import pickle
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from labctl.engine.interrupt import Interrupts
 from labctl.engine.journal import Journal
 from labctl.engine.labrun import LabRun
 from labctl.engine.paths import LabPaths
+from labctl.engine.provision import Login
+from labctl.engine.provisioning import Result, Store
 from labctl.engine.run import Options
 from labctl.engine.secrets import SecretValue
 from labctl.engine.session import LabSession
@@ -96,6 +99,9 @@ HOLDERS = {
     "identities": lambda _paths: identities(Credentials(SECRET, SECRET), {}),
     "object store": lambda paths: ObjectStore("https://192.0.2.3:9000", "lab", SECRET, SECRET, paths.authority),
     "hypervisor": lambda paths: Proxmox.connect("https://192.0.2.1:8006", "labctl@pve!labctl", SECRET, paths.authority),
+    "provisioned": lambda _paths: Result("bucket", "data", "projects/bucket/data", (), {}, "", {"secret_key": SECRET}),
+    "project's login": lambda _paths: Login(SECRET, SECRET, 3600, "https://192.0.2.2:8200"),
+    "store": lambda _paths: Store(ObjectStore, Credentials(SECRET, SECRET), nullcontext, bool, "", ""),  # type: ignore[arg-type]
     "keyring": lambda paths: Keyring(paths.keys),
 }
 

@@ -39,6 +39,12 @@ def test_references_become_locals_and_only_those_of_the_upstream() -> None:
     assert changed["terraform"] == {"required_providers": {}}
 
 
+def test_a_reference_may_be_a_key() -> None:
+    document = {"resource": {"x": {"r": {"auth": {"${data.terraform_remote_state.up.outputs.a}": "path"}}}}}
+    changed = propagate(document, {"up": PlannedOutputs({"a": "host:1"})})
+    assert changed["resource"]["x"]["r"] == {"auth": {"${local.labctl_planned_up.a}": "path"}}
+
+
 def test_an_output_that_the_upstream_lacks_is_the_remote_states_default() -> None:
     document = {"data": {"terraform_remote_state": {"up": {"backend": "local", "defaults": {"a": "default", "b": "kept"}}}}}
     changed = propagate(document, {"up": PlannedOutputs({"a": "x"})})

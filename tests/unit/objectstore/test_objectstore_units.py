@@ -31,6 +31,14 @@ def test_identities() -> None:
     assert found["gitlab"]["credentials"] == [{"accessKey": "gl-access", "secretKey": "gl-secret"}]
 
 
+def test_a_projects_bucket_has_an_identity_of_its_own_beside_the_labs() -> None:
+    own = {"lake": pair("own")}
+    assert identities(pair("root"), own, {}) == identities(pair("root"), own), "nothing is delivered anew for it"
+    found = json.loads(identities(pair("root"), own, {"lake": pair("a"), "data": pair("b")}).reveal())["identities"]
+    assert [entry["name"] for entry in found] == ["root", "lake", "project:data", "project:lake"]
+    assert found[2]["actions"] == ["Read:data", "Write:data", "List:data", "Tagging:data"]
+
+
 def answer(code: str) -> exceptions.ClientError:
     return exceptions.ClientError({"Error": {"Code": code, "Message": "said so"}}, "PutObject")
 

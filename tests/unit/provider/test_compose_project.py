@@ -12,11 +12,12 @@ import pytest
 from msgpack.ext import ExtType
 from tf.gen import tfplugin_pb2 as pb
 
-from labctl.adapters.compose import ComposeInvalid, EngineUnreachable, NotConverged
-from labctl.model.compose import ComposeDifference, ComposeProject, ComposeService, ComposeState
-from labctl.model.errors import LabError, UserError
+from labctl.adapters.compose import ComposeInvalid, EngineUnreachable, NotConverged, ReleaseFailed
+from labctl.model.compose import ComposeDifference, ComposeProject, ComposeService, ComposeState, RegistryLogin
+from labctl.model.errors import AdapterError, LabError, UserError
 from labctl.model.secret import Secret
 from labctl.provider import compose_project, framework
+from labctl.provider.access import BadReference
 from labctl.provider.provider import LabctlProvider
 
 SERVICE = ComposeService("img:1", "sha256:1", "", "running", "none", "c1", networks=("p_default",))
@@ -52,6 +53,11 @@ class Engine:
         self.there[project.name] = self.wants
         return self.wants
 
+    def roll(self, project: ComposeProject, last: ComposeProject | None, *, stop: threading.Event) -> ComposeState:
+        self._answer("roll", project, last)
+        self.there[project.name] = self.wants
+        return self.wants
+
     def destroy(self, name: str, *, volumes: bool = False) -> None:
         self._answer("destroy", name, volumes)
 
@@ -69,7 +75,7 @@ class Terraform:
         self.said: list[tuple[str, str, str]] = []
 
     def plan(self, prior: dict[str, Any] | None, **settings: Any) -> dict[str, Any]:
-        attributes = ("name", "compose", "secrets", "wait_timeout", "remove_volumes", "redeploy")
+        attributes = ("name", "compose", "secrets", "wait_timeout", "remove_volumes", "redeploy", "rolling", "registry_auth")
         computed = ("id", "content_hash", "services", "networks")
         proposed = dict.fromkeys(attributes) | {"name": "p", "compose": "services: {}"} | settings
         proposed |= {name: (prior or {}).get(name) for name in computed}
@@ -151,8 +157,23 @@ def test_what_was_planned_is_what_is_stored(terraform: Terraform, engine: Engine
     assert terraform.plan(drifted) == state
 
 
+def test_registries_are_logged_in_to_when_it_is_applied_and_not_before(
+    terraform: Terraform, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = RegistryLogin("r:1", Secret("labctl"), Secret("word"))
+    asked: list[dict[str, str]] = []
+    monkeypatch.setattr(compose_project, "registry_logins", lambda paths: asked.append(paths) or ((login,) if paths else ()))
+    planned = terraform.plan(None, registry_auth={"r:1": "gitlab/registry"})
+    assert asked == []
+    state = terraform.apply(None, planned)
+    terraform.apply(state, terraform.plan(state, registry_auth={"r:1": "gitlab/registry"}, redeploy="2", rolling=True))
+    assert asked == [{"r:1": "gitlab/registry"}] * 2
+    given = [project for name, *projects in engine.asked if name in ("apply", "roll") for project in projects]
+    assert [project.logins for project in given] == [(login,)] * 3
+
+
 @pytest.mark.parametrize("unknown", [UNKNOWN, REFINED], ids=["unknown", "refined"])
-@pytest.mark.parametrize("setting", ["name", "compose", "secrets", "redeploy", "one secret"])
+@pytest.mark.parametrize("setting", ["name", "compose", "secrets", "redeploy", "rolling", "one secret"])
 def test_with_an_input_unknown_all_is_and_nothing_is_asked(
     terraform: Terraform, engine: Engine, unknown: Any, setting: str
 ) -> None:
@@ -206,6 +227,50 @@ def test_a_create_that_failed_leaves_no_state_and_an_update_the_one_before(terra
     assert terraform.apply(state, changed) == state
 
 
+def test_a_rolling_update_knows_the_last_good_file_and_a_create_has_none(terraform: Terraform, engine: Engine) -> None:
+    first = {"compose": "services: {one: 1}", "secrets": {"A": "x#old"}, "redeploy": "1", "rolling": True}
+    state = terraform.apply(None, terraform.plan(None, **first))
+    assert [one[0] for one in engine.asked if one[0] in ("apply", "roll")] == ["apply"]
+    second = {"compose": "services: {two: 2}", "secrets": {"A": "x#new"}, "redeploy": "2", "rolling": True}
+    planned = terraform.plan(state, **second)
+    assert terraform.apply(state, planned) == planned
+    _, project, last = engine.asked[-1]
+    assert (project.text, project.redeploy, project.secrets["A"].reveal()) == ("services: {two: 2}", "2", "of x#new")
+    assert (last.text, last.redeploy, last.secrets["A"].reveal()) == ("services: {one: 1}", "1", "of x#old")
+    for more in ({"rolling": False}, {"rolling": None}):
+        terraform.apply(state, terraform.plan(state, **(second | more)))
+        assert engine.asked[-1][0] == "apply"
+
+
+@pytest.mark.parametrize("why", ["imported", "its secret is gone"])
+def test_where_the_last_good_file_is_not_known_an_update_rolls_all_the_same(
+    terraform: Terraform, engine: Engine, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    def read(found: dict[str, str]) -> tuple[dict[str, Secret], None]:
+        if "gone#x" in found.values():
+            raise UserError("there is no secret 'gone'")
+        return {}, None
+
+    monkeypatch.setattr(compose_project, "read_secrets", read)
+    state = terraform.apply(None, terraform.plan(None, rolling=True))
+    assert state is not None
+    state |= {"compose": None} if why == "imported" else {"secrets": {"A": "gone#x"}}
+    planned = terraform.plan(state, rolling=True)
+    assert terraform.apply(state, planned) == planned
+    assert (engine.asked[-1][0], engine.asked[-1][2]) == ("roll", None)
+
+
+def test_a_release_that_failed_leaves_the_state_as_it_was_and_says_what_is_there(terraform: Terraform, engine: Engine) -> None:
+    state = terraform.apply(None, terraform.plan(None, rolling=True))
+    planned = terraform.plan(state, compose="services: {two: 2}", rolling=True)
+    message = "web did not become healthy; p is back on img@sha256:1"
+    engine.fault = ReleaseFailed(message, hint="Why: x", where="project p", back=True)
+    assert terraform.apply(state, planned) == state
+    assert terraform.said == [("error", "compose", f"{message}\nWhy: x")]
+    engine.fault = None
+    assert terraform.plan(state, compose="services: {two: 2}", rolling=True)["compose"] == "services: {two: 2}"
+
+
 def test_a_secret_that_cannot_be_read_is_an_error_at_its_attribute(
     terraform: Terraform, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +286,36 @@ def test_a_secret_that_cannot_be_read_is_an_error_at_its_attribute(
     # Neither a refresh nor a destroy needs it.
     terraform.read(state or {})
     assert terraform.said == []
+
+
+@pytest.mark.parametrize(
+    ("error", "of_create"),
+    [
+        (BadReference("there is no secret 'x'", variable="A", hint="Known: y."), "error"),
+        (AdapterError("there is no secret 'services/mlflow'", hint="`labctl up --layer foundation` generates it."), "warning"),
+        (UserError("permission denied for lab/data/x"), "warning"),
+        (UserError("the Vault is sealed"), "warning"),
+        (AdapterError("connection refused"), "warning"),
+        (UserError("VAULT_ADDR is not set"), "warning"),
+    ],
+    ids=["no such secret", "to be generated", "denied", "sealed", "unreachable", "no Vault"],
+)
+def test_a_create_waits_for_a_secret_that_may_come_and_for_no_other(
+    terraform: Terraform, monkeypatch: pytest.MonkeyPatch, error: LabError, of_create: str
+) -> None:
+    state = terraform.apply(None, terraform.plan(None))
+
+    def refuse(_references: object) -> None:
+        raise error
+
+    monkeypatch.setattr(compose_project, "read_secrets", refuse)
+    planned = terraform.plan(None, secrets={"A": "x#y"})
+    assert [one[0] for one in terraform.said] == [of_create]
+    assert error.message in terraform.said[0][2]
+    assert error.hint in terraform.said[0][2]
+    assert planned["services"] == UNKNOWN
+    terraform.plan(state, secrets={"A": "x#y"})
+    assert [one[:2] for one in terraform.said] == [("error", "secrets")]
 
 
 @pytest.mark.parametrize("volumes", [None, False, True])

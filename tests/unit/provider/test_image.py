@@ -36,12 +36,12 @@ class FakeEngine:
             raise self.fails
         return ""
 
-    def push(self, tag: str, stop: object) -> str:
+    def push(self, tag: str, logins: object, *, stop: object) -> str:
         assert stop is not None
         self.asked.append(tag)
         return DIGEST
 
-    def has_image(self, reference: str) -> bool:
+    def has_image(self, reference: str, logins: object) -> bool:
         if self.fails:
             raise self.fails
         self.asked.append(reference)
@@ -78,7 +78,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def state(folder: Path, **changed: Any) -> dict[str, Any]:
-    names = ("dockerfile", "platforms", "build_args", "id", "digest", "reference")
+    names = ("dockerfile", "platforms", "build_args", "registry_auth", "id", "digest", "reference")
     return {**dict.fromkeys(names), "name": "r/a", "tag": "1", "context": str(folder), "context_hash": "h1", **changed}
 
 

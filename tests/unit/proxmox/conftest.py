@@ -22,7 +22,7 @@ from labctl.adapters.proxmox import Proxmox
 from labctl.adapters.proxmox._session import Session
 from labctl.model.secret import Secret
 
-ADDRESS = "127.86.79.1"
+ADDRESS = "127.86.179.1"
 TOKEN_ID = "labctl@pve!labctl"
 TOKEN_VALUE = "9c1f2a4e-token-value"
 

@@ -247,9 +247,9 @@ def test_addresses(stub, pve):
 
 
 def test_addresses_of_a_sandbox_guest_are_loopback_addresses(stub, pve):
-    text = json.dumps(INTERFACES).replace("192.0.2.7", "127.86.79.104")
+    text = json.dumps(INTERFACES).replace("192.0.2.7", "127.86.179.104")
     stub.on("GET", f"{AGENT}/network-get-interfaces", json.loads(text))
-    assert pve.addresses(102)[0] == "127.86.79.104"
+    assert pve.addresses(102)[0] == "127.86.179.104"
 
 
 def test_os_info(stub, pve):

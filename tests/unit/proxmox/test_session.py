@@ -39,7 +39,7 @@ def test_environment_does_not_change_trust_or_route(stub, pve, monkeypatch, tmp_
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(name, str(other))
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.86.79.9:9")
+        monkeypatch.setenv(name, "http://127.86.179.9:9")
     stub.on("GET", "/version", VERSION)
     assert pve.version().major == 9
 
@@ -179,7 +179,7 @@ def test_unknown_authority(stub, make_stub, connect):
 
 
 def test_certificate_for_another_address(make_stub, connect):
-    stub = make_stub(certified_for="127.86.79.2")
+    stub = make_stub(certified_for="127.86.179.2")
     with pytest.raises(CertificateUnknown, match="another name or address"):
         connect(stub.endpoint, stub.ca_file).version()
 
@@ -191,11 +191,11 @@ def test_no_tls(make_stub, connect):
 
 
 def test_refused_port(stub, connect, clock):
-    with socket.create_server(("127.86.79.1", 0)) as free:
+    with socket.create_server(("127.86.179.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(Unreachable, match="refused") as caught:
-        connect(f"https://127.86.79.1:{port}", stub.ca_file).version()
-    assert f"127.86.79.1:{port}" in str(caught.value)
+        connect(f"https://127.86.179.1:{port}", stub.ca_file).version()
+    assert f"127.86.179.1:{port}" in str(caught.value)
     assert clock.pauses == []
 
 
@@ -221,17 +221,17 @@ def test_unusable_authority_file(tmp_path, connect, content):
     if content is not None:
         ca_file.write_text(content)
     with pytest.raises(UserError, match="PEM certificates") as caught:
-        connect("https://127.86.79.1:8006", ca_file)
+        connect("https://127.86.179.1:8006", ca_file)
     assert caught.value.where == "target.proxmox.ca_file"
 
 
 @pytest.mark.parametrize("token_id", ["", "labctl", "labctl@pve", "labctl!labctl", "labctl@pve!", "a b@pve!x"])
 def test_token_ids_of_another_form(token_id):
     with pytest.raises(UserError, match="user@realm!name"):
-        Proxmox.connect("https://127.86.79.1:8006", token_id, Secret("x"))
+        Proxmox.connect("https://127.86.179.1:8006", token_id, Secret("x"))
 
 
-@pytest.mark.parametrize("endpoint", ["http://127.86.79.1:8006", "pve:8006", "https://"])
+@pytest.mark.parametrize("endpoint", ["http://127.86.179.1:8006", "pve:8006", "https://"])
 def test_endpoints_of_another_form(endpoint):
     with pytest.raises(UserError, match="https://host:8006"):
         Proxmox.connect(endpoint, "labctl@pve!labctl", Secret("x"))
@@ -268,6 +268,6 @@ def test_nothing_secret_in_logs_or_errors(stub, pve, answer, caplog):
 
 def test_an_endpoint_without_a_port_is_on_443(connect, stub):
     with pytest.raises(Unreachable) as caught:
-        connect("https://127.86.79.3/", stub.ca_file).version()
-    assert caught.value.where == "https://127.86.79.3"
+        connect("https://127.86.179.3/", stub.ca_file).version()
+    assert caught.value.where == "https://127.86.179.3"
     assert "port=443" in str(caught.value.__cause__)

@@ -63,7 +63,7 @@ class Pve:
         self.home = home
         self.runner = asyncio.Runner()
         self.runtime = FakeRuntime()
-        config = SandboxConfig(address="127.86.70.1", network="127.86.70.0/24")
+        config = SandboxConfig(address="127.86.170.1", network="127.86.170.0/24")
         self.host = Host(config, StateFile(home / "state.json"), home / "pve", self.runtime)
         self.host.datastores.make_folders()
         seed_accounts(self.host.state, root_password=Secret("root-password"), token_id=TOKEN_ID, token=Secret(ADMIN))

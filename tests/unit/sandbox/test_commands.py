@@ -15,7 +15,7 @@ from labctl.sandbox.guests.files import GuestFiles
 from labctl.sandbox.guests.runtime import GuestSpec
 from labctl.sandbox.guests.systemctl import Result
 
-SPEC = GuestSpec(201, "gitlab", "", "127.86.70.201", 24, "bc:24:11:00:00:01", "gitlab.example.com", 512)
+SPEC = GuestSpec(201, "gitlab", "", "127.86.170.201", 24, "bc:24:11:00:00:01", "gitlab.example.com", 512)
 
 
 class FakeUnit:

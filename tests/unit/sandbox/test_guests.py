@@ -70,18 +70,18 @@ def test_start_tells_the_runtime_what_the_guest_is(pve: Any) -> None:
         102,
         name="vault",
         tags="labctl;role-vault",
-        ipconfig0="ip=127.86.70.102/24,gw=127.86.70.1",
+        ipconfig0="ip=127.86.170.102/24,gw=127.86.170.1",
         cicustom="user=local:snippets/v.yaml",
     )
     pve.ok("POST", "/nodes/pve/qemu/102/status/start")
     (spec,) = pve.runtime.started
-    assert (spec.role, spec.address, spec.prefix, spec.fqdn) == ("vault", "127.86.70.102", 24, "vault.example.com")
+    assert (spec.role, spec.address, spec.prefix, spec.fqdn) == ("vault", "127.86.170.102", 24, "vault.example.com")
     assert pve.ok("GET", "/nodes/pve/qemu/102/status/current")["status"] == "running"
     assert pve.fails("POST", "/nodes/pve/qemu/102/status/start") == (500, "VM 102 already running")
     assert pve.fails("DELETE", "/nodes/pve/qemu/102") == (500, "VM 102 is running - destroy failed")
 
 
-@pytest.mark.parametrize(("vmid", "address"), [(201, "127.86.70.201"), (254, "127.86.70.254"), (40_201, "127.86.70.229")])
+@pytest.mark.parametrize(("vmid", "address"), [(201, "127.86.170.201"), (254, "127.86.170.254"), (40_201, "127.86.170.229")])
 def test_a_guest_without_a_static_address_has_a_lease_that_depends_on_its_id_alone(pve: Any, vmid: int, address: str) -> None:
     pve.vm(vmid, ipconfig0="ip=dhcp")
     assert pve.host.address_of(pve.host.state.guests[str(vmid)]) == (address, 24)
@@ -94,7 +94,7 @@ def test_no_lease_is_the_address_of_the_api_or_of_the_network(pve: Any) -> None:
     for vmid in range(100, 2000):
         guest.vmid = vmid
         seen.add(pve.host.address_of(guest)[0])
-    assert seen.isdisjoint({"127.86.70.0", "127.86.70.1", "127.86.70.255"})
+    assert seen.isdisjoint({"127.86.170.0", "127.86.170.1", "127.86.170.255"})
 
 
 def test_a_runtime_that_refuses_fails_the_start(pve: Any) -> None:

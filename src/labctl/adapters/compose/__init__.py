@@ -5,7 +5,7 @@ wanted. Nothing else in labctl knows how `docker` is called. Secrets go in scrip
 """
 
 from labctl.adapters.compose.engine import ComposeEngine
-from labctl.adapters.compose.errors import ComposeInvalid, EngineUnreachable, Interrupted, NotConverged, ShellError
+from labctl.adapters.compose.errors import ComposeInvalid, EngineUnreachable, Interrupted, NotConverged, ReleaseFailed, ShellError
 from labctl.adapters.compose.shell import LocalShell, Shell, SshShell
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Interrupted",
     "LocalShell",
     "NotConverged",
+    "ReleaseFailed",
     "Shell",
     "ShellError",
     "SshShell",

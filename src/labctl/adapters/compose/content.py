@@ -55,6 +55,11 @@ def marked(project: ComposeProject) -> str:
     return out.getvalue()
 
 
+def listed(project: ComposeProject) -> tuple[str, ...]:
+    """The names of the services in the order of the file."""
+    return tuple(_parse(project).get("services") or ())
+
+
 def variables(text: str) -> frozenset[str]:
     """The variables that a text takes from its environment."""
     return frozenset(braced or plain for braced, plain in _VARIABLE.findall(text) if braced or plain)

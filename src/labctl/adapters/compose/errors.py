@@ -82,16 +82,33 @@ class NotConverged(AdapterError):
         differences: What is not as wanted.
         log: The last lines of the container that is worst off.
         said: What Compose said.
+        check: What the last check of that container's health said.
     """
 
-    def __init__(self, project: str, differences: Sequence[ComposeDifference], log: str = "", said: str = "") -> None:
+    def __init__(
+        self, project: str, differences: Sequence[ComposeDifference], log: str = "", said: str = "", check: str = ""
+    ) -> None:
         worst = "; ".join(str(one) for one in differences) or _first(said) or "it did not come up"
         parts = [said] if said else []
+        if check:
+            parts.append(_quoted("Its health check said:", _tail(check)))
         if log:
-            parts.append("Its last lines:\n" + "\n".join(f"  {line}" for line in log.splitlines()))
+            parts.append(_quoted("Its last lines:", log))
         super().__init__(worst, where=f"project {project}", hint="\n".join(parts))
         self.differences = tuple(differences)
         self.log = log
+
+
+class ReleaseFailed(AdapterError):
+    """A release did not come up, and the last good file was put in place again.
+
+    Attributes:
+        back: Whether that worked.
+    """
+
+    def __init__(self, message: str, *, hint: str, where: str, back: bool = False) -> None:
+        super().__init__(message, hint=hint, where=where)
+        self.back = back
 
 
 _DOWN = (
@@ -106,13 +123,17 @@ _DOWN = (
         "The Compose plugin is missing there: package docker-compose-plugin, or Debian's docker-compose.",
     ),
 )
+_GONE = (
+    r"pull access denied|manifest unknown|name unknown|manifest for .* not found|repository does not exist|not found: manifest|"
+    r"failed to resolve reference .*: not found"
+)
 _KNOWN = (
     (
         r"port is already allocated|address already in use",
         "Something else has that port: `docker ps` there shows containers, `ss -ltnp` programs. Set another port in lab.yaml.",
     ),
     (
-        r"pull access denied|manifest unknown|manifest for .* not found|repository does not exist|not found: manifest",
+        _GONE,
         "That image is not in its registry. Check `image` in lab.yaml; on a sandbox, `labctl sandbox images` builds its images.",
     ),
     (
@@ -146,6 +167,15 @@ _SSH = (
         "Is guest docker up? `labctl status` shows it, `labctl up --layer platform` brings it up.",
     ),
 )
+
+
+def is_gone(said: str) -> bool:
+    """Whether a registry answered that it does not have an image."""
+    return re.search(_GONE, said, re.IGNORECASE) is not None
+
+
+def _quoted(title: str, text: str) -> str:
+    return "\n".join((title, *(f"  {line}" for line in text.splitlines())))
 
 
 def _tail(said: str) -> str:

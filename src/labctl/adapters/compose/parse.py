@@ -10,6 +10,7 @@ from typing import Any
 
 from labctl.adapters.compose.errors import ComposeInvalid
 from labctl.model.compose import CONTENT_LABEL, ONE_SHOT_LABEL, ComposeService, ComposeState, Health, State
+from labctl.model.rolling import Ties
 
 _PREFIX = "com.docker.compose"
 _WORST: tuple[State, ...] = (
@@ -35,6 +36,8 @@ class Container:
         started: When it was started last, as the engine writes it.
         restarts: How often the engine restarted it.
         networks: The networks that it is on.
+        ports: The ports of the host that lead to it, as `8000/tcp`.
+        check: What the check of its health said last, where it failed.
     """
 
     id: str
@@ -49,6 +52,8 @@ class Container:
     started: str
     restarts: int
     networks: tuple[str, ...]
+    ports: tuple[str, ...] = ()
+    check: str = ""
 
 
 def containers(text: str) -> tuple[Container, ...]:
@@ -77,7 +82,20 @@ def _container(entry: Mapping[str, Any]) -> Container | None:
         started=entry["state"]["StartedAt"],
         restarts=int(entry["restarts"]),
         networks=tuple(sorted(entry["networks"] or {})),
+        ports=tuple(sorted(_held(entry.get("ports") or {}))),
+        check=_check(entry["state"].get("Health") or {}),
     )
+
+
+def _held(bindings: Mapping[str, Any]) -> Iterator[str]:
+    for inside, hosts in bindings.items():
+        protocol = inside.partition("/")[2] or "tcp"
+        yield from (f"{one['HostPort']}/{protocol}" for one in hosts or () if one.get("HostPort"))
+
+
+def _check(health: Mapping[str, Any]) -> str:
+    last = (health.get("Log") or [{}])[-1]
+    return str(last.get("Output") or "").strip() if last.get("ExitCode") else ""
 
 
 def found_states(parts: Mapping[str, str]) -> dict[str, ComposeState]:
@@ -147,6 +165,16 @@ def wanted_state(parts: Mapping[str, str]) -> ComposeState:
     used = {network for service in every.values() for network in service.networks}
     services = {name: service for name, service in every.items() if service.count}
     return ComposeState(services, tuple(sorted(used & set(networks.values()) - external)), tuple(sorted(volumes)))
+
+
+def ties(parts: Mapping[str, str]) -> dict[str, Ties]:
+    """What of each service of a file decides when it may be replaced."""
+    return {name: _ties(entry) for name, entry in json.loads(parts["config"])["services"].items()}
+
+
+def _ties(entry: Mapping[str, Any]) -> Ties:
+    ports = (f"{one['published']}/{one.get('protocol', 'tcp')}" for one in entry.get("ports") or () if one.get("published"))
+    return Ties(frozenset(entry.get("depends_on") or {}), frozenset(ports))
 
 
 def _wanted_service(

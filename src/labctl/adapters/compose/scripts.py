@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 
+from labctl.model.compose import RegistryLogin
 from labctl.model.errors import UserError
 from labctl.model.secret import Secret
 
@@ -16,7 +19,8 @@ _PROJECT = "com.docker.compose.project"
 # Older clients know no `if` over what a container without a health check does not have: hence all of `State`.
 _CONTAINER = (
     '{"id":{{json .Id}},"image":{{json .Config.Image}},"image_id":{{json .Image}},"labels":{{json .Config.Labels}},'
-    '"state":{{json .State}},"restarts":{{json .RestartCount}},"networks":{{json .NetworkSettings.Networks}}}'
+    '"state":{{json .State}},"restarts":{{json .RestartCount}},"networks":{{json .NetworkSettings.Networks}},'
+    '"ports":{{json .HostConfig.PortBindings}}}'
 )
 _IMAGE = '{"id":{{json .Id}},"digests":{{json .RepoDigests}}}'
 _CONFIGURED = '{"id":{{json .Id}},"digests":{{json .RepoDigests}},"config":{{json .Config}}}'
@@ -57,6 +61,25 @@ def environment(secrets: Mapping[str, Secret]) -> str:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise UserError(f"{name!r} is not a name for a variable", hint="Use letters, digits and _, and begin with no digit.")
     return "\n".join(f"export {name}={shlex.quote(value.reveal())}" for name, value in sorted(secrets.items())) or ":"
+
+
+def logged_in(logins: Sequence[RegistryLogin]) -> str:
+    """Lets `docker` into registries, up to the end of the script: the credentials are in a file in memory, of this user alone."""
+    if not logins:
+        return ":"
+    auths = {one.host: {"auth": b64encode(f"{one.username.reveal()}:{one.token.reveal()}".encode()).decode()} for one in logins}
+    return "\n".join(
+        (
+            "if [ -w /dev/shm ]; then lab_tmp=/dev/shm; else lab_tmp=${TMPDIR:-/tmp}; fi",
+            'lab_docker=$(mktemp -d "$lab_tmp/lab-docker.XXXXXX") || return $?',
+            "trap 'rm -rf \"$lab_docker\"' EXIT; trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM",
+            # The user's own configuration is left out for as long, and his plugins with it.
+            'lab_plugins="${DOCKER_CONFIG:-$HOME/.docker}/cli-plugins"',
+            '[ ! -d "$lab_plugins" ] || ln -s "$lab_plugins" "$lab_docker/"',
+            f'(umask 077; printf %s {shlex.quote(json.dumps({"auths": auths}))} >"$lab_docker/config.json")',
+            'export DOCKER_CONFIG="$lab_docker"',
+        )
+    )
 
 
 def _begin(name: str, text: str, secrets: Mapping[str, Secret]) -> str:
@@ -114,10 +137,11 @@ def found(name: str = "") -> str:
     )
 
 
-def pull(name: str, text: str, secrets: Mapping[str, Secret]) -> str:
+def pull(name: str, text: str, secrets: Mapping[str, Secret], logins: Sequence[RegistryLogin] = ()) -> str:
     """Fetches the images that are missing."""
     return "\n".join(
         (
+            logged_in(logins),
             _begin(name, text, secrets),
             "compose config --images | sort -u | while read -r lab_image; do",
             '  docker image inspect "$lab_image" >/dev/null 2>&1 && continue',
@@ -135,6 +159,13 @@ def up(name: str, text: str, secrets: Mapping[str, Secret], recreate: Sequence[s
     # Compose itself leaves a network that the file no longer has.
     last = [f"docker network rm {shlex.quote(network)} >/dev/null || return $?" for network in dropped]
     return "\n".join((_begin(name, text, secrets), *first, f"compose {common} || return $?", *last))
+
+
+def replace(name: str, text: str, secrets: Mapping[str, Secret], service: str, *, forced: bool, orphans: bool) -> str:
+    """Brings one service to what the file says, and leaves the others alone; with `orphans`, what the file lacks goes first."""
+    words = ["up", "--detach", "--no-deps", "--no-build", "--quiet-pull"]
+    words += ["--force-recreate"] * forced + ["--remove-orphans"] * orphans
+    return f"{_begin(name, text, secrets)}\ncompose {' '.join(words)} {shlex.quote(service)}"
 
 
 def down(name: str, *, volumes: bool) -> str:
@@ -170,15 +201,15 @@ def build(tag: str, dockerfile: str, args: Mapping[str, str], platforms: Sequenc
     )
 
 
-def push(tag: str) -> str:
+def push(tag: str, logins: Sequence[RegistryLogin] = ()) -> str:
     """Pushes an image, and says by which digest the registry knows it."""
-    return f"docker push -q {shlex.quote(tag)} >/dev/null || return $?\n{digest(tag)}"
+    return f"{logged_in(logins)}\ndocker push -q {shlex.quote(tag)} >/dev/null || return $?\n{digest(tag)}"
 
 
-def fetch(reference: str) -> str:
+def fetch(reference: str, logins: Sequence[RegistryLogin] = ()) -> str:
     """Fetches an image, unless it is there."""
     image = shlex.quote(reference)
-    return f"docker image inspect {image} >/dev/null 2>&1 || docker pull -q {image} >/dev/null"
+    return f"{logged_in(logins)}\ndocker image inspect {image} >/dev/null 2>&1 || docker pull -q {image} >/dev/null"
 
 
 def digest(reference: str) -> str:

@@ -53,25 +53,26 @@ class Shell(ABC):
     patience_s: float = 0.0
     """How long an engine that may be starting is waited for."""
 
-    def run(self, script: str, *, timeout_s: float = 60.0, stop: threading.Event | None = None) -> str:
-        """What the script prints on standard output. It must be such that it can be run again: a lost connection does that.
+    def run(self, script: str, *, timeout_s: float = 60.0, stop: threading.Event | None = None, repeat: bool = True) -> str:
+        """What the script prints on standard output.
 
         Args:
             script: The script. Its commands read nothing: standard input is empty for them.
             timeout_s: How long it may take.
             stop: Ends it when it is set.
+            repeat: Whether it can be run again when the connection was lost meanwhile. One that was not even begun always is.
 
         Raises:
             ShellError: It ended with another exit code than 0, or not in time.
             Interrupted: `stop` was set.
-            EngineUnreachable: There is no way to the shell.
+            EngineUnreachable: There is no way to the shell, or it was lost and the script is not to be repeated.
         """
         # dash reads a script bit by bit; as one function it is read to its end before a command could eat the rest of it.
         text = f"lab_main() {{\n{script}\n}}\nlab_main </dev/null\n"
         deadline = time.monotonic() + self.patience_s
         while True:
             try:
-                return self._call(["sh", "-s"], text.encode(), timeout_s, stop)
+                return self._call(["sh", "-s"], text.encode(), timeout_s, stop, repeat=repeat)
             except EngineUnreachable as error:
                 if not error.passing or time.monotonic() > deadline or (stop is not None and stop.is_set()):
                     raise
@@ -79,7 +80,7 @@ class Shell(ABC):
 
     def feed(self, script: str, content: bytes, *, timeout_s: float = 600.0, stop: threading.Event | None = None) -> str:
         """As `run`, for a script that is no secret and reads `content` from standard input."""
-        return self._call(["sh", "-c", script], content, timeout_s, stop)
+        return self._call(["sh", "-c", script], content, timeout_s, stop, repeat=True)
 
     @abstractmethod
     def follow(self, script: str) -> int:
@@ -89,7 +90,9 @@ class Shell(ABC):
         """Ends the connection."""
 
     @abstractmethod
-    def _call(self, command: Sequence[str], content: bytes, timeout_s: float, stop: threading.Event | None) -> str:
+    def _call(
+        self, command: Sequence[str], content: bytes, timeout_s: float, stop: threading.Event | None, *, repeat: bool
+    ) -> str:
         """Runs the command where `docker` is."""
 
     def _finish(
@@ -166,7 +169,15 @@ class LocalShell(Shell):
         """As `Shell.follow`."""
         return _follow(["sh", "-c", script], self._env)
 
-    def _call(self, command: Sequence[str], content: bytes, timeout_s: float, stop: threading.Event | None) -> str:
+    def _call(
+        self,
+        command: Sequence[str],
+        content: bytes,
+        timeout_s: float,
+        stop: threading.Event | None,
+        *,
+        repeat: bool,  # noqa: ARG002 - no connection that could be lost
+    ) -> str:
         code, out, err = self._finish(command, content, timeout_s, stop, self._env)
         if code:
             raise ShellError.of(code, err or out, self.where)
@@ -211,7 +222,9 @@ class SshShell(Shell):
         with self._lock:
             self._close()
 
-    def _call(self, command: Sequence[str], content: bytes, timeout_s: float, stop: threading.Event | None) -> str:
+    def _call(
+        self, command: Sequence[str], content: bytes, timeout_s: float, stop: threading.Event | None, *, repeat: bool
+    ) -> str:
         # A name by which the script is found in the guest: what ends here does not end there by itself.
         name = f"labctl-{secrets.token_hex(8)}"
         remote = command[-1] if command[:2] == ["sh", "-c"] else f"sh -s -- {name}"
@@ -222,6 +235,12 @@ class SshShell(Shell):
                 # There first: the connection holds the output of a client that is gone, until the command there has ended.
                 code, out, err = self._finish(command, content, timeout_s, stop, ending=lambda: self._end_there(name))
                 if code == _SSH_FAILED and not last and self._is_lost():
+                    if not repeat:
+                        raise EngineUnreachable(
+                            "the connection was lost while a command ran, and whether that did its work is not known",
+                            where=self.where,
+                            hint="Look at what it was to do, then run it again if it did not.",
+                        )
                     self._connect()
                     self._end_there(name)
                     continue

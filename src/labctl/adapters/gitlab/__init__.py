@@ -4,7 +4,19 @@ The only room that knows python-gitlab. It speaks to one GitLab with one token a
 environment variable, proxies included. It says what is; what to do about it is decided elsewhere (`labctl.engine.steps.gitlab`).
 """
 
-from labctl.adapters.gitlab._errors import Forbidden, NotThere, Refused, Unready
-from labctl.adapters.gitlab.client import GitLab, NewRunner, Runner
+from labctl.adapters.gitlab._errors import Forbidden, Invalid, NotThere, Refused, Unready
+from labctl.adapters.gitlab.client import DeployToken, GitLab, NewDeployToken, NewRunner, Project, Runner
 
-__all__ = ["Forbidden", "GitLab", "NewRunner", "NotThere", "Refused", "Runner", "Unready"]
+__all__ = [
+    "DeployToken",
+    "Forbidden",
+    "GitLab",
+    "Invalid",
+    "NewDeployToken",
+    "NewRunner",
+    "NotThere",
+    "Project",
+    "Refused",
+    "Runner",
+    "Unready",
+]

@@ -23,6 +23,10 @@ class NotThere(AdapterError):
     """There is no such thing."""
 
 
+class Invalid(UserError):
+    """GitLab does not take a value: a name that is taken or reserved, or has letters that it may not have."""
+
+
 class Unready(AdapterError):
     """GitLab cannot be reached, or cannot serve yet."""
 
@@ -70,6 +74,8 @@ def _from_answer(url: str, what: str, error: exceptions.GitlabError) -> LabError
         )
     if status == 404:
         return NotThere(f"cannot {what}: it is not there", where=url)
+    if status == 400:
+        return Invalid(f"cannot {what}: GitLab refuses ({said or 'and says nothing'})", where=url)
     if status is not None and status >= 500:
         return Unready(f"GitLab is not ready ({status})", where=url, hint=LOOK)
     if status in (200, 201, None):

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gitlab
 import requests
 
-from labctl.adapters.gitlab._errors import Forbidden, Refused, Unready, explained, not_json
-from labctl.model.errors import LabError
+from labctl.adapters.gitlab._errors import Forbidden, NotThere, Refused, Unready, explained, not_json
+from labctl.model.errors import LabError, UserError
 from labctl.model.secret import Secret
 
 TIMEOUT_S = 15.0
@@ -47,6 +48,49 @@ class NewRunner:
     """A runner that was just made. Its token is shown this once."""
 
     id: int
+    token: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project as GitLab knows it.
+
+    Attributes:
+        id: Its number.
+        path: Its full path, as `lab/apps`.
+        registry: Its container registry is on.
+    """
+
+    id: int
+    path: str
+    registry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeployToken:
+    """A deploy token of a project: a login that is no user's. Its value is not shown again.
+
+    Attributes:
+        id: Its number.
+        name: What people call it; several may have the same.
+        username: What stands before the token in a login.
+        active: It is neither revoked nor expired.
+        scopes: What it is good for, as `read_registry`.
+    """
+
+    id: int
+    name: str
+    username: str
+    active: bool
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewDeployToken:
+    """A deploy token that was just made. Its value is shown this once."""
+
+    id: int
+    username: str
     token: Secret
 
 
@@ -176,17 +220,107 @@ class GitLab:
         with explained(self.url, f"remove runner {number}"):
             self._client.http_delete(f"/runners/{number}")
 
+    # --- projects
+
+    def project(self, path: str) -> Project:
+        """A project by its full path, in lower case.
+
+        Raises:
+            NotThere: There is none.
+            UserError: It was moved, and GitLab answers for where it is now.
+        """
+        found = _project(self._get(f"/projects/{_coded(path)}", f"read project {path}"))
+        if found.path.lower() != path:
+            raise UserError(
+                f"project {path} was moved to {found.path}",
+                where=self.url,
+                hint=f"Name that one in lab.yaml, or make a new project {path} in GitLab.",
+            )
+        return found
+
+    def create_project(self, path: str) -> Project:
+        """Makes a private project, and those groups of its path that are not there, private too; the others stay as they are.
+
+        Args:
+            path: Its full path, in lower case: at least one group, and its name.
+
+        Raises:
+            Invalid: GitLab does not make the project, or a group, of this name.
+        """
+        *groups, name = path.split("/")
+        parent: int | None = None
+        for depth in range(len(groups)):
+            parent = self._group("/".join(groups[: depth + 1]), parent)
+        fields = {"name": name, "path": name, "namespace_id": parent, "visibility": "private"}
+        with explained(self.url, f"make project {path}"):
+            found = self._client.http_post("/projects", post_data=fields)
+        return _project(self._object(found))
+
+    def _group(self, path: str, parent: int | None) -> int:
+        """The number of a group, which is made where it is not there."""
+        try:
+            found = self._get(f"/groups/{_coded(path)}", f"read group {path}", with_projects=False)
+        except NotThere:
+            found = {}
+        # A path of digits alone is taken for a number, that of some other group.
+        if found.get("full_path", "").lower() == path:
+            return int(found["id"])
+        name = path.rpartition("/")[2]
+        fields = {"name": name, "path": name, "visibility": "private"} | ({"parent_id": parent} if parent else {})
+        with explained(self.url, f"make group {path}"):
+            made = self._client.http_post("/groups", post_data=fields)
+        return int(self._object(made)["id"])
+
+    # --- deploy tokens
+
+    def deploy_tokens(self, project: int, name: str) -> tuple[DeployToken, ...]:
+        """The deploy tokens of a project with exactly this name, those that are over too."""
+        with explained(self.url, f"list the deploy tokens of project {project}"):
+            found = self._client.http_list(f"/projects/{project}/deploy_tokens", get_all=True)
+        return tuple(_deploy_token(row) for row in found if row["name"] == name)
+
+    def create_deploy_token(self, project: int, name: str, username: str, scopes: Sequence[str]) -> NewDeployToken:
+        """Makes a deploy token that never expires. Keep its value at once: GitLab does not show it again."""
+        fields = {"name": name, "username": username, "scopes": list(scopes)}
+        with explained(self.url, f"make a deploy token for project {project}"):
+            found = self._client.http_post(f"/projects/{project}/deploy_tokens", post_data=fields)
+        made = self._object(found)
+        return NewDeployToken(int(made["id"]), str(made["username"]), Secret(str(made["token"])))
+
+    def revoke_deploy_token(self, project: int, number: int) -> None:
+        """Ends a deploy token; GitLab then lists it no more."""
+        with explained(self.url, f"revoke deploy token {number}"):
+            self._client.http_delete(f"/projects/{project}/deploy_tokens/{number}")
+
     # --- requests
 
-    def _get(self, path: str, what: str) -> Answer:
+    def _get(self, path: str, what: str, **query: Any) -> Answer:
         with explained(self.url, what):
-            found = self._client.http_get(path)
+            found = self._client.http_get(path, query_data=query)
         return self._object(found)
 
     def _object(self, found: Answer | requests.Response) -> Answer:
         if not isinstance(found, dict):
             raise not_json(self.url)
         return found
+
+
+def _coded(path: str) -> str:
+    return quote(path, safe="")
+
+
+def _project(row: Mapping[str, Any]) -> Project:
+    return Project(int(row["id"]), str(row["path_with_namespace"]), row["container_registry_access_level"] != "disabled")
+
+
+def _deploy_token(row: Mapping[str, Any]) -> DeployToken:
+    return DeployToken(
+        id=int(row["id"]),
+        name=str(row["name"]),
+        username=str(row["username"]),
+        active=not (row["revoked"] or row["expired"]),
+        scopes=tuple(row["scopes"]),
+    )
 
 
 def _runner(row: Mapping[str, Any]) -> Runner:

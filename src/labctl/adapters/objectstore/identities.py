@@ -21,7 +21,9 @@ class Credentials:
     secret_key: Secret
 
 
-def identities(administrator: Credentials, buckets: Mapping[str, Credentials]) -> Secret:
+def identities(
+    administrator: Credentials, buckets: Mapping[str, Credentials], provisioned: Mapping[str, Credentials] | None = None
+) -> Secret:
     """The content of SeaweedFS's `-s3.config` file (JSON).
 
     An action `Read:NAME` holds for that bucket alone, `Read` for all (github.com/seaweedfs/seaweedfs/wiki/Amazon-S3-API). Without
@@ -31,12 +33,17 @@ def identities(administrator: Credentials, buckets: Mapping[str, Credentials]) -
     Args:
         administrator: May do everything.
         buckets: For each bucket, who may use it and nothing else.
+        provisioned: The same for buckets of projects. One that the lab has taken for its own since is in both.
     """
     entries = [_identity(ADMINISTRATOR, administrator, _ALL)]
-    entries += [
-        _identity(bucket, buckets[bucket], tuple(f"{action}:{bucket}" for action in _OWN_BUCKET)) for bucket in sorted(buckets)
-    ]
+    entries += [_identity(bucket, buckets[bucket], _own(bucket)) for bucket in sorted(buckets)]
+    others = provisioned or {}
+    entries += [_identity(f"project:{bucket}", others[bucket], _own(bucket)) for bucket in sorted(others)]
     return Secret(json.dumps({"identities": entries}, indent=2, sort_keys=True))
+
+
+def _own(bucket: str) -> tuple[str, ...]:
+    return tuple(f"{action}:{bucket}" for action in _OWN_BUCKET)
 
 
 def _identity(name: str, credentials: Credentials, actions: tuple[str, ...]) -> dict[str, object]:

@@ -5,20 +5,22 @@ looks at no environment variable and no file in the home folder. Values come and
 revoke is decided elsewhere (`labctl.engine.steps.vault`); here is how.
 """
 
-from labctl.adapters.vault._errors import Absent, Busy, CasMismatch, Denied, HalfInitialised, Sealed, Uninitialised
+from labctl.adapters.vault._errors import Absent, Busy, CasMismatch, Deleted, Denied, HalfInitialised, Sealed, Uninitialised
 from labctl.adapters.vault.bootstrap import Desired, bootstrap, differing, require_audit, role_parameters
 from labctl.adapters.vault.client import AppRoleCredentials, InitResult, SecretEntry, TokenInfo, Vault, VaultStatus
-from labctl.adapters.vault.seed import SeedResult, generate, seed
+from labctl.adapters.vault.seed import Kept, SeedResult, generate, keep, seed
 
 __all__ = [
     "Absent",
     "AppRoleCredentials",
     "Busy",
     "CasMismatch",
+    "Deleted",
     "Denied",
     "Desired",
     "HalfInitialised",
     "InitResult",
+    "Kept",
     "Sealed",
     "SecretEntry",
     "SeedResult",
@@ -29,6 +31,7 @@ __all__ = [
     "bootstrap",
     "differing",
     "generate",
+    "keep",
     "require_audit",
     "role_parameters",
     "seed",

@@ -21,6 +21,16 @@ class Absent(AdapterError):
     """There is nothing at that path."""
 
 
+class Deleted(AdapterError):
+    """The newest version of a secret was deleted by hand.
+
+    Attributes:
+        version: That version.
+    """
+
+    version: int = 0
+
+
 class CasMismatch(UserError):
     """The secret was written by somebody else in the meantime, or is there already."""
 

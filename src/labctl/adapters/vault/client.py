@@ -11,7 +11,7 @@ from typing import Any
 import hvac
 import requests
 
-from labctl.adapters.vault._errors import Absent, Busy, Denied, HalfInitialised, explained
+from labctl.adapters.vault._errors import Absent, Busy, Deleted, Denied, HalfInitialised, explained
 from labctl.model.catalogue import MOUNT, OPERATOR
 from labctl.model.errors import AdapterError, LabError, UserError
 from labctl.model.secret import Secret
@@ -69,11 +69,12 @@ class TokenInfo:
 
 @dataclass(frozen=True, slots=True)
 class SecretEntry:
-    """A secret that is there, without its values."""
+    """A secret that is there, without its values; `deleted` where its newest version was deleted by hand."""
 
     path: str
     version: int
     updated: str
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +348,7 @@ class Vault:
         """The newest version of a secret, and its fields.
 
         Raises:
-            AdapterError: There is none (`Absent`), or it was deleted.
+            AdapterError: There is none (`Absent`), or it was deleted (`Deleted`).
         """
         with explained(self.address):
             try:
@@ -359,11 +360,13 @@ class Vault:
         found = answer["data"]
         version = int(found["metadata"]["version"])
         if found["data"] is None:
-            raise AdapterError(
+            deleted = Deleted(
                 f"secret {path!r} was deleted, version {version}",
                 where=self.address,
                 hint=f"`bao kv undelete -mount={MOUNT} -versions={version} {path}` restores it; it is not generated anew.",
             )
+            deleted.version = version
+            raise deleted
         return version, {name: Secret(str(value)) for name, value in found["data"].items()}
 
     def write(self, path: str, data: Mapping[str, Secret], cas: int) -> int:
@@ -385,9 +388,9 @@ class Vault:
             answer = self.client.secrets.kv.v2.create_or_update_secret(path, plain, cas=cas, mount_point=MOUNT)
         return int(answer["data"]["version"])
 
-    def list_secrets(self) -> tuple[SecretEntry, ...]:
-        """Every secret of the lab, by path, without values."""
-        return tuple(sorted(self._entries(""), key=lambda entry: entry.path))
+    def list_secrets(self, folder: str = "") -> tuple[SecretEntry, ...]:
+        """Every secret of the lab, or of a folder (`name/`), by path, without values."""
+        return tuple(sorted(self._entries(folder), key=lambda entry: entry.path))
 
     def _entries(self, folder: str) -> list[SecretEntry]:
         try:
@@ -403,5 +406,7 @@ class Vault:
                 continue
             with explained(self.address):
                 about: dict[str, Any] = self.client.secrets.kv.v2.read_secret_metadata(path, mount_point=MOUNT)["data"]
-            found.append(SecretEntry(path, int(about["current_version"]), about["updated_time"]))
+            version = int(about["current_version"])
+            newest = (about.get("versions") or {}).get(str(version), {})
+            found.append(SecretEntry(path, version, about["updated_time"], deleted=bool(newest.get("deletion_time"))))
         return found

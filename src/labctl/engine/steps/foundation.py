@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from labctl.adapters.objectstore import Credentials, ObjectStore, identities
+from labctl.adapters.objectstore import ObjectStore
 from labctl.adapters.vault import Vault
 from labctl.engine.identity import AUTHORITY, SSH_KEY, read_authority, read_ssh_key, recipients
 from labctl.engine.labrun import LabRun
 from labctl.engine.session import LabSession, open_session
 from labctl.engine.steps.certificates import ensure_certificate
 from labctl.engine.steps.guests import ComingUp, patience
-from labctl.engine.steps.store import deliver_credentials, ensure_buckets
+from labctl.engine.steps.store import deliver_credentials, ensure_buckets, store_access
 from labctl.engine.steps.vault import ensure_vault
-from labctl.model.catalogue import PLATFORM_SSH, STORE_ROOT, bucket_secrets
+from labctl.model.catalogue import PLATFORM_SSH
 from labctl.model.contracts import FoundationContract
 from labctl.model.errors import AdapterError
 from labctl.model.guestfiles import VAULT_AUDIT_LOG, VAULT_RESET_UNIT
@@ -48,7 +48,7 @@ def foundation_steps(run: LabRun, contract: FoundationContract) -> list[str]:
     run.interrupts.check()
     changes += _vault(run, contract)
     run.interrupts.check()
-    changes += _store(run, contract)
+    changes += store_steps(run, contract)
     return changes
 
 
@@ -88,27 +88,23 @@ def _keys(run: LabRun, *, absent: bool) -> list[str]:
     return changes + [f"key file {name} encrypted to the operators that lab.yaml lists now" for name in moved]
 
 
-def _store(run: LabRun, contract: FoundationContract) -> list[str]:
+def store_steps(run: LabRun, contract: FoundationContract) -> list[str]:
+    """The object store gets its credentials and its buckets; returns what changed, a line each."""
     session = _session(run)
-    root = _credentials(session.vault, STORE_ROOT)
-    buckets = {bucket: _credentials(session.vault, path) for bucket, path in bucket_secrets(run.lab).items()}
+    access = store_access(session.vault, run.lab)
+    root = access.root
     store = ObjectStore(contract.s3_endpoint, contract.s3_region, root.access_key, root.secret_key, run.paths.authority)
 
     def say(text: str) -> None:
         run.say(text, LAYER, kind="step")
 
     found, output = run.lab.guest("store"), contract.guests["store"]
-    delivered = deliver_credentials(run.hypervisor, found, output, identities(root, buckets), say)
+    delivered = deliver_credentials(run.hypervisor, found, output, access.identities, say)
     run.say("waiting for the object store", LAYER, kind="progress")
     with run.interrupts.raising():
         store.wait_ready(timeout_s=STORE_S)
-    made = ensure_buckets(store, contract.buckets, say)
+    made = ensure_buckets(store, list(dict.fromkeys((*contract.buckets, *access.provisioned))), say)
     return [*(["the object store's credentials delivered"] if delivered else []), *(f"bucket {name} made" for name in made)]
-
-
-def _credentials(vault: Vault, path: str) -> Credentials:
-    _version, fields = vault.read(path)
-    return Credentials(fields["access_key"], fields["secret_key"])
 
 
 def _session(run: LabRun) -> LabSession:

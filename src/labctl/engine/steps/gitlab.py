@@ -1,12 +1,13 @@
-"""Platform's GitLab: it serves, it is set as it should be, and its runner is registered and takes several jobs at once.
+"""Platform's GitLab: it serves, is set as it should be, has a runner that takes several jobs at once, and a registry for apps.
 
-Each step checks first. A second run asks GitLab three times and the guest thrice, and changes nothing. `up` may be killed
-anywhere: a runner is made before its token is in the Vault, so one whose token was lost on the way is known by
-never having been heard of.
+Each step checks first. A second run asks GitLab three times, five times where the lab has apps, and the guest thrice, and changes
+nothing. `up` may be killed anywhere: a runner is made before its token is in the Vault, so one whose token was lost on the way is
+known by never having been heard of; a deploy token, by a username that is not the Vault's.
 """
 
 from __future__ import annotations
 
+import secrets
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -15,12 +16,12 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from labctl.adapters.gitlab import GitLab, Refused
+from labctl.adapters.gitlab import GitLab, Invalid, NotThere, Project, Refused
 from labctl.adapters.vault import Absent, Vault
 from labctl.engine.guestunits import unit_state
 from labctl.engine.steps.identity import hand_identity
-from labctl.model.catalogue import GITLAB_ROOT, GITLAB_RUNNER
-from labctl.model.errors import AdapterError, LabError
+from labctl.model.catalogue import GITLAB_REGISTRY, GITLAB_ROOT, GITLAB_RUNNER
+from labctl.model.errors import AdapterError, LabError, UserError
 from labctl.model.guestfiles import GITLAB_SECRETS_FILE, RUNNER_TOKEN_FILE
 from labctl.model.secret import Secret
 from labctl.model.units import UnitState
@@ -40,6 +41,10 @@ RAILS_S = 300.0
 
 SETTINGS = {"signup_enabled": False, "version_check_enabled": False, "usage_ping_enabled": False}
 """What the guest's own script sets as well; here it is mended where somebody changed it."""
+
+REGISTRY_LOGIN = "labctl"
+"""How GitLab lists the deploy token. Those of this name in the apps' project are labctl's own; all others are let be."""
+REGISTRY_SCOPES = ("read_registry", "write_registry")
 
 CONFIGURE_UNIT = "lab-gitlab-configure.service"
 REGISTER_UNIT = "lab-runner-register.service"
@@ -115,6 +120,9 @@ def gitlab_steps(run: LabRun, contract: PlatformContract) -> list[str]:
         changes += made
         run.interrupts.check()
         changes += ensure_registered(guest, token, run.lab.platform.gitlab.runner.concurrent, refresh)
+        if run.lab.app_specs():
+            run.interrupts.check()
+            changes += ensure_registry(gitlab, vault, run.lab.apps.project, say)
     finally:
         gitlab.close()
     return changes
@@ -275,3 +283,68 @@ def _registered(guest: GitlabGuest, token: Secret, concurrent: int) -> bool:
         return False  # being written
     tokens = [runner.get("token") for runner in config.get("runners", [])]
     return token.reveal() in tokens and config.get("concurrent") == concurrent
+
+
+def ensure_registry(gitlab: GitLab, vault: Vault, path: str, say: Callable[[str], None]) -> list[str]:
+    """A project with a registry, and a login to it that GitLab knows and the Vault has; returns what was done.
+
+    Args:
+        gitlab: Where the project is.
+        vault: Where the login is kept.
+        path: The project's full path. One that is there is taken as it is.
+        say: Where progress goes.
+
+    Raises:
+        LabError: GitLab or the Vault refused, or the project's registry is off.
+    """
+    project, changes = _ensure_project(gitlab, path, say)
+    version, username = _kept_login(vault)
+    own = [token for token in gitlab.deploy_tokens(project.id, REGISTRY_LOGIN) if token.active]
+    kept = next((token.id for token in own if token.username == username and set(REGISTRY_SCOPES) <= set(token.scopes)), None)
+    if kept is None:
+        say(f"making credentials for the registry of {path}")
+        # By chance: usernames of GitLab's own are numbers, which begin anew with its data, and might be that of a lost token.
+        username = f"labctl-{secrets.token_hex(4)}"
+        made = gitlab.create_deploy_token(project.id, REGISTRY_LOGIN, username, REGISTRY_SCOPES)
+        try:
+            vault.write(GITLAB_REGISTRY, {"username": Secret(made.username), "token": made.token}, cas=version)
+        except LabError:
+            gitlab.revoke_deploy_token(project.id, made.id)
+            raise
+        kept = made.id
+        changes.append(f"registry credentials of {path} made")
+    for other in own:
+        if other.id != kept:
+            gitlab.revoke_deploy_token(project.id, other.id)
+            changes.append(f"deploy token {other.id} of {path}, which the Vault does not have, revoked")
+    return changes
+
+
+def _ensure_project(gitlab: GitLab, path: str, say: Callable[[str], None]) -> tuple[Project, list[str]]:
+    changes = []
+    try:
+        found = gitlab.project(path)
+    except NotThere:
+        say(f"making project {path} in GitLab")
+        try:
+            found = gitlab.create_project(path)
+        except Invalid as error:
+            error.hint = "Choose another apps.project in lab.yaml, or make this one in GitLab: labctl takes a project as it is."
+            raise
+        changes.append(f"project {path} made in GitLab")
+    if not found.registry:
+        raise UserError(
+            f"the container registry of project {path} is off",
+            where=gitlab.url,
+            hint="Turn it on in GitLab (the project's Settings > General > Visibility, Container registry), or choose another"
+            " apps.project in lab.yaml; then run `labctl up` again.",
+        )
+    return found, changes
+
+
+def _kept_login(vault: Vault) -> tuple[int, str | None]:
+    try:
+        version, fields = vault.read(GITLAB_REGISTRY)
+    except Absent:
+        return 0, None
+    return version, fields["username"].reveal() if {"username", "token"} <= set(fields) else None

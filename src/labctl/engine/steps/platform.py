@@ -31,9 +31,8 @@ def platform_steps(run: LabRun, contract: PlatformContract) -> list[str]:
 
 
 def _service_images(run: LabRun) -> list[str]:
-    """On the sandbox: builds the images of services that its own registry is to serve. The services' layer comes next."""
-    server = run.lab.sandbox_server
-    own = [spec.name for spec in run.lab.service_specs() if server and spec.image.startswith(f"{server}/")]
+    """On the sandbox: builds what its own registry is to serve: images of services, and those that apps are built on."""
+    own = run.lab.sandbox_images
     if not own:
         return []
     from labctl.sandbox.images.build import ensure_images

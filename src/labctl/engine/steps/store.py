@@ -3,15 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from labctl.adapters.objectstore import Credentials, identities
+from labctl.model.catalogue import STORE_ROOT, bucket_secrets
+from labctl.model.projects import FOLDER
+from labctl.model.secret import Secret
+from labctl.model.state import STATE_BUCKET
 
 if TYPE_CHECKING:
     from labctl.adapters.objectstore import ObjectStore
     from labctl.adapters.proxmox import Proxmox
+    from labctl.adapters.vault import Vault
     from labctl.model.contracts import GuestOutput
-    from labctl.model.lab import GuestSpec
-    from labctl.model.secret import Secret
-from labctl.model.state import STATE_BUCKET
+    from labctl.model.lab import GuestSpec, Lab
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAccess:
+    """Who may do what in the object store.
+
+    Attributes:
+        root: Its administrator.
+        identities: The content of the guest's credentials file.
+        provisioned: The buckets of projects.
+    """
+
+    root: Credentials
+    identities: Secret
+    provisioned: tuple[str, ...]
+
+
+def store_access(vault: Vault, lab: Lab) -> StoreAccess:
+    """Everybody who is to get in: the administrator, the lab's own buckets, and those of projects.
+
+    Credentials of a project that were deleted in the Vault let nobody in any more; its bucket stays.
+    """
+    root = bucket_credentials(vault, STORE_ROOT)
+    own = {bucket: bucket_credentials(vault, path) for bucket, path in bucket_secrets(lab).items()}
+    folder = f"{FOLDER}/bucket/"
+    paths = [entry.path for entry in vault.list_secrets(folder) if not entry.deleted]
+    projects = {path.removeprefix(folder): bucket_credentials(vault, path) for path in paths}
+    return StoreAccess(root, identities(root, own, projects), tuple(projects))
+
+
+def bucket_credentials(vault: Vault, path: str) -> Credentials:
+    """A key pair from the Vault."""
+    _version, fields = vault.read(path)
+    return Credentials(fields["access_key"], fields["secret_key"])
 
 
 def deliver_credentials(

@@ -12,6 +12,7 @@ from .web import Answer, Problem, Request, Route, invalid, not_found, page
 _PATH = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
 _KEY = re.compile(r"[A-Za-z0-9_]{1,255}")
 _MASKABLE = re.compile(r"[A-Za-z0-9_+=/@:.~-]{8,}")
+_ACCESS_LEVELS = ("disabled", "private", "enabled")
 
 
 def find_project(state: State, wanted: str) -> Row | None:
@@ -34,23 +35,47 @@ def the_project(state: State, request: Request) -> Row:
 
 def project_json(state: State, row: Row) -> Row:
     """A project as the API shows it."""
-    group, external = state.find("groups", path=row["namespace"]), state.data.get("external_url", "")
+    group, external = find_group(state, row["namespace"]), state.data.get("external_url", "")
     owner = {"id": group["id"], "kind": "group"} if group else {"id": 1, "kind": "user"}
-    full = row["path_with_namespace"]
+    full, registry = row["path_with_namespace"], registry_access(row)
+    namespace = _group_json(state, group) if group else {"name": row["namespace"], "full_name": row["namespace"]}
     return {
         **{name: row[name] for name in ("id", "name", "path", "path_with_namespace", "description", "visibility", "created_at")},
-        "name_with_namespace": f"{row['namespace']} / {row['name']}",
+        "name_with_namespace": f"{namespace['full_name']} / {row['name']}",
         "default_branch": row["default_branch"],
-        "namespace": {**owner, "name": row["namespace"], "path": row["namespace"], "full_path": row["namespace"]},
+        "namespace": {
+            **owner,
+            "name": namespace["name"],
+            "path": row["namespace"].rpartition("/")[2],
+            "full_path": row["namespace"],
+            "parent_id": group.get("parent_id") if group else None,
+        },
         "web_url": f"{external}/{full}",
         "http_url_to_repo": f"{external}/{full}.git",
         "archived": False,
         "empty_repo": row["default_branch"] is None,
         "creator_id": row["creator_id"],
-        "container_registry_enabled": True,
+        "container_registry_enabled": registry != "disabled",
+        "container_registry_access_level": registry,
         "container_registry_image_prefix": f"{state.data.get('registry_host', '')}/{full}".lower(),
         "shared_runners_enabled": True,
     }
+
+
+def registry_access(project: Row) -> str:
+    """Who may use a project's container registry: `disabled` is nobody."""
+    return str(project.get("container_registry_access_level") or "enabled")
+
+
+def _registry_access(request: Request, before: str) -> str:
+    level = request.value("container_registry_access_level")
+    if level is None:
+        # The older parameter, which GitLab still takes.
+        switch = request.value("container_registry_enabled")
+        return before if switch is None else "enabled" if request.flag("container_registry_enabled", True) else "disabled"
+    if level not in _ACCESS_LEVELS:
+        raise Problem(400, {"error": "container_registry_access_level does not have a valid value"})
+    return str(level)
 
 
 def _projects(state: State, request: Request) -> Any:
@@ -73,8 +98,8 @@ def _make_project(state: State, request: Request) -> Any:
         group = state.find("groups", id=int(request.value("namespace_id")))
         if group is None:
             raise invalid(namespace="is not valid")
-        namespace = group["path"]
-    if find_project(state, f"{namespace}/{path}"):
+        namespace = full_path(group)
+    if find_project(state, f"{namespace}/{path}") or find_group(state, f"{namespace}/{path}"):
         raise Problem(400, {"message": {"path": ["has already been taken"], "name": ["has already been taken"]}})
     readme = request.flag("initialize_with_readme", False)
     row = {
@@ -86,6 +111,7 @@ def _make_project(state: State, request: Request) -> Any:
         "visibility": request.value("visibility") or state.data["settings"]["default_project_visibility"],
         "default_branch": (request.value("default_branch") or "main") if readme else request.value("default_branch"),
         "creator_id": request.user["id"],
+        "container_registry_access_level": _registry_access(request, "enabled"),
     }
     return Answer(201, project_json(state, state.insert("projects", row)))
 
@@ -99,12 +125,13 @@ def _change_project(state: State, request: Request) -> Any:
     for name in ("name", "description", "visibility", "default_branch"):
         if request.value(name) is not None:
             project[name] = request.value(name)
+    project["container_registry_access_level"] = _registry_access(request, registry_access(project))
     return project_json(state, project)
 
 
 def _remove_project(state: State, request: Request) -> Any:
     project = the_project(state, request)
-    for table in ("variables", "triggers", "pipelines", "jobs"):
+    for table in ("variables", "triggers", "pipelines", "jobs", "deploy_tokens"):
         for row in state.where(table, project_id=project["id"]):
             state.delete(table, row)
     state.delete("projects", project)
@@ -114,32 +141,51 @@ def _remove_project(state: State, request: Request) -> Any:
 # --- groups
 
 
+def full_path(group: Row) -> str:
+    """A group's path, those of its ancestors before it."""
+    return str(group.get("full_path") or group["path"])
+
+
+def find_group(state: State, wanted: str) -> Row | None:
+    """A group by its full path."""
+    return next((row for row in state.rows("groups") if full_path(row).lower() == wanted.lower()), None)
+
+
 def _group_json(state: State, row: Row) -> Row:
     names = ("id", "name", "path", "visibility", "description", "created_at")
-    web = f"{state.data.get('external_url', '')}/groups/{row['path']}"
+    parent = state.find("groups", id=row["parent_id"]) if row.get("parent_id") else None
     return {
         **{name: row[name] for name in names},
-        "full_path": row["path"],
-        "full_name": row["name"],
-        "web_url": web,
-        "parent_id": None,
+        "full_path": full_path(row),
+        "full_name": f"{_group_json(state, parent)['full_name']} / {row['name']}" if parent else row["name"],
+        "web_url": f"{state.data.get('external_url', '')}/groups/{full_path(row)}",
+        "parent_id": row.get("parent_id"),
     }
 
 
 def _groups(state: State, request: Request) -> Any:
     search = str(request.query.get("search", "")).lower()
-    return page(request, [_group_json(state, row) for row in state.rows("groups") if search in row["path"].lower()])
+    return page(request, [_group_json(state, row) for row in state.rows("groups") if search in full_path(row).lower()])
 
 
 def _make_group(state: State, request: Request) -> Any:
     name, path = request.required("name", "path")
     if not _PATH.fullmatch(str(path)):
         raise invalid(path="can contain only letters, digits, '_', '-' and '.'.")
-    if state.find("groups", path=path):
+    parent = None
+    if request.value("parent_id") not in (None, ""):
+        parent = state.numbered("groups", str(request.value("parent_id")))
+        if parent is None:
+            raise not_found("Group")
+    full = f"{full_path(parent)}/{path}" if parent else str(path)
+    # Users, groups and projects share one space of names.
+    if find_group(state, full) or (find_project(state, full) if parent else state.find("users", username=full)):
         raise Problem(400, {"message": 'Failed to save group {:path=>["has already been taken"]}'})
     row = {
         "name": name,
         "path": path,
+        "full_path": full,
+        "parent_id": parent["id"] if parent else None,
         "visibility": request.value("visibility") or "private",
         "description": request.value("description"),
     }
@@ -148,7 +194,7 @@ def _make_group(state: State, request: Request) -> Any:
 
 def _the_group(state: State, request: Request) -> Row:
     wanted = request.parts["group"]
-    found = state.find("groups", id=int(wanted)) if wanted.isdigit() else state.find("groups", path=wanted)
+    found = state.find("groups", id=int(wanted)) if wanted.isdigit() else find_group(state, wanted)
     if found is None:
         raise not_found("Group")
     return found

@@ -9,16 +9,19 @@ import subprocess
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from . import places
-from .projects import find_project
+from .deploytokens import active, username
+from .projects import find_project, registry_access
 from .state import Row, State, digest, matches
 
 ISSUER = "omnibus-gitlab-issuer"
 SERVICE = "container_registry"
 _LIFE_S = 300
+_OF_SCOPES = {"read_registry": "pull", "write_registry": "push"}
 _SCOPE = re.compile(r"repository:([a-z0-9._/-]+):([a-z*,]+)")
 
 
@@ -106,40 +109,70 @@ def _make_key() -> bool:
     return True
 
 
-def login(state: State, authorization: str) -> Row | None:
-    """The user of a Basic login by personal access token or password; None without one.
+@dataclass(frozen=True)
+class Login:
+    """Who asks for a token: a user, else a deploy token, else nobody in particular."""
+
+    user: Row | None = None
+    deploy_token: Row | None = None
+
+    @property
+    def name(self) -> str:
+        """What the token for the registry calls it."""
+        if self.deploy_token:
+            return username(self.deploy_token)
+        return str(self.user["username"]) if self.user else ""
+
+
+ANYBODY = Login()
+
+
+def login(state: State, authorization: str) -> Login:
+    """Whose Basic login it is: by personal access token, deploy token or password; `ANYBODY` without one.
 
     Raises:
         PermissionError: The login is wrong.
     """
     scheme, _, coded = authorization.partition(" ")
     if scheme.lower() != "basic":
-        return None
+        return ANYBODY
     try:
         name, _, password = base64.b64decode(coded).decode().partition(":")
     except ValueError as error:
         raise PermissionError from error
     token = state.find("tokens", digest=digest(password))
     if token and not token["revoked"] and {"api", "write_registry", "read_registry"} & set(token["scopes"]):
-        return state.find("users", id=token["user_id"])
+        return Login(state.find("users", id=token["user_id"]))
+    deploy_token = state.find("deploy_tokens", digest=digest(password))
+    if deploy_token and active(deploy_token) and username(deploy_token) == name:
+        return Login(deploy_token=deploy_token)
     user = state.find("users", username=name)
     if user is None or not matches(password, user["password"]):
         raise PermissionError
-    return user
+    return Login(user)
 
 
-def granted(state: State, user: Row | None, scopes: Sequence[str]) -> list[Row]:
-    """What a client may do of what it asks: a repository belongs to a project, which must be there."""
+def granted(state: State, who: Login, scopes: Sequence[str]) -> list[Row]:
+    """What a client may do of what it asks: a repository belongs to a project, which must be there and have a registry."""
     found = []
     for scope in scopes:
         if match := _SCOPE.fullmatch(scope):
             name, asked = match[1], match[2].split(",")
             parts = name.split("/")
             project = next((p for n in range(len(parts), 1, -1) if (p := find_project(state, "/".join(parts[:n])))), None)
-            may = ["pull", "push", "delete", "*"] if user else ["pull"] if project and project["visibility"] == "public" else []
-            actions = [action for action in asked if project and action in may]
-            found.append({"type": "repository", "name": name, "actions": actions})
+            may = _allowed(who, project) if project and registry_access(project) != "disabled" else ()
+            found.append({"type": "repository", "name": name, "actions": [action for action in asked if action in may]})
     return found
+
+
+def _allowed(who: Login, project: Row) -> tuple[str, ...]:
+    if who.user:
+        return ("pull", "push", "delete", "*")
+    public = ("pull",) if project["visibility"] == "public" else ()
+    if token := who.deploy_token:
+        own = _OF_SCOPES if token["project_id"] == project["id"] else {}
+        return tuple(action for scope, action in own.items() if scope in token["scopes"]) or public
+    return public
 
 
 def access_token(subject: str, audience: str, access: Sequence[Row]) -> str:

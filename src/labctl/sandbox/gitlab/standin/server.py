@@ -14,13 +14,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
-from . import access, pipelines, places, projects, rails, registry, runners
+from . import access, deploytokens, pipelines, places, projects, rails, registry, runners
 from .state import Row, State
 from .web import Answer, Problem, Request, Routes, body_fields, fields
 
 OPEN = Routes((*runners.RUNNER_ROUTES, *pipelines.TRIGGER_ROUTES))
 """What runners and trigger tokens ask; these are shown in the request itself."""
-USERS = Routes((*access.ROUTES, *runners.ROUTES, *projects.ROUTES, *pipelines.ROUTES))
+USERS = Routes((*access.ROUTES, *runners.ROUTES, *projects.ROUTES, *deploytokens.ROUTES, *pipelines.ROUTES))
 
 BAD_GATEWAY = (
     "<html><head><title>GitLab is not responding (502)</title></head><body>Whoops, GitLab is taking too much time.</body></html>"
@@ -101,15 +101,15 @@ class Handler(BaseHTTPRequestHandler):
     def _registry_login(self, query: Mapping[str, list[str]]) -> Answer:
         with self.state.lock:
             try:
-                user = registry.login(self.state, self.headers.get("Authorization") or "")
+                who = registry.login(self.state, self.headers.get("Authorization") or "")
             except PermissionError:
                 denied = {"code": "DENIED", "message": "access forbidden"}
                 return Answer(403, {"errors": [denied]})
             scopes = [one for value in query.get("scope", []) for one in value.split(" ")]
-            if not user and not scopes:
+            if who == registry.ANYBODY and not scopes:
                 return Answer(401, {"errors": [{"code": "UNAUTHORIZED", "message": "HTTP Basic: Access denied"}]})
-            allowed = registry.granted(self.state, user, scopes)
-        token = registry.access_token(user["username"] if user else "", query.get("service", [registry.SERVICE])[0], allowed)
+            allowed = registry.granted(self.state, who, scopes)
+        token = registry.access_token(who.name, query.get("service", [registry.SERVICE])[0], allowed)
         return Answer(200, {"token": token})
 
     def _send(self, answer: Answer) -> None:
