@@ -48,21 +48,20 @@ def test_a_rotated_secret_is_a_planned_change_and_its_value_is_nowhere(web: Stac
 
 
 @pytest.mark.parametrize(
-    ("reference", "said", "shown"),
+    ("reference", "said"),
     [
-        ("services/none#password", "there is no secret 'services/none'", '"secrets": {'),
-        ("services/web#passwort", "Did you mean 'password'?", '"secrets": {'),
-        ('services/it\'s "one"#password', "there is no secret", '"secrets": {'),
-        ("services/web", "Write path#field.", '"PASSWORD": "services/web"'),
+        ("services/none#password", "there is no secret 'services/none'"),
+        ("services/web#passwort", "Did you mean 'password'?"),
+        ('services/it\'s "one"#password', "there is no secret"),
+        ("services/web", "Write path#field."),
     ],
     ids=["path", "field", "quotes", "no reference"],
 )
-def test_a_reference_that_names_nothing(stack: Stack, reference: str, said: str, shown: str) -> None:
+def test_a_reference_that_names_nothing_is_no_plan(stack: Stack, reference: str, said: str) -> None:
     stack.write(WEB, secrets={"PASSWORD": reference})
-    found = stack.fails()
+    found = stack.refused("plan")
     assert said in found, found
-    assert shown in found, "it is pointed at"
-    assert (stack.containers(), stack.state()) == ([], None)
+    assert '"PASSWORD": "services/' in found, "it is pointed at"
 
 
 def test_a_vault_that_is_sealed_between_plan_and_apply(web: Stack, vault: OpenVault) -> None:
