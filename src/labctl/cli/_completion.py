@@ -69,7 +69,7 @@ def app_topics(context: typer.Context) -> list[str]:
     """The topics of Kafka that the lab's own apps need."""
 
     def topics(lab: Lab) -> list[str]:
-        from labctl.services.apps import FEEDBACK_TOPIC, RESULTS_TOPIC
+        from labctl.model.apps import FEEDBACK_TOPIC, RESULTS_TOPIC
 
         return [RESULTS_TOPIC, FEEDBACK_TOPIC] if "mlserver" in lab.apps.on() else []
 
