@@ -19,12 +19,16 @@ from labctl.adapters.pki import SshKey, create_ssh_key
 from labctl.model.secret import Secret
 from tests.needs import lacking, needed
 
-IMAGE = "lctest:1"
+PREFIX = f"lctest{os.getpid()}"
+"""Of images and projects: tests run in several processes, and several runs on one engine."""
+IMAGE = f"{PREFIX}:1"
+SETTLE_S, POLL_S = 0.15, 0.05
+"""How long tests look at a container before they are sure of it; a lab takes its time."""
 CACHE = Path(__file__).parents[1] / ".cache" / "labctl" / "compose"
 PACKAGES = ("docker-compose", "busybox-static")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SOURCE = f"deb [signed-by={KEYRING}] http://deb.debian.org/debian trixie main\n"
-APPLETS = ("sh", "sleep", "cat", "echo", "env", "test", "touch", "true", "false")
+APPLETS = ("sh", "sleep", "cat", "echo", "env", "stat", "test", "touch", "true", "false")
 
 
 def _run(*command: str) -> None:
@@ -54,28 +58,69 @@ def _fetch() -> None:
     (CACHE / "complete").touch()
 
 
-def programs() -> Path:
-    """A folder with `docker-compose` and the engine's own `docker`."""
-    # A newer client speaks to the engine too, but is not what a guest has.
-    own = Path("/usr/bin/docker")
-    docker = str(own) if own.exists() else needed("docker", "docker.io")
-    if subprocess.run([docker, "version"], capture_output=True, timeout=60, check=False).returncode:
-        lacking("no Docker engine answers: start `dockerd`")
+def plugin() -> Path:
+    """A folder with `docker-compose`."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
+        fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             if not (CACHE / "complete").exists():
                 _fetch()
         except (OSError, subprocess.TimeoutExpired) as error:
             lacking(f"Docker Compose of Debian trixie cannot be had: {error}; it needs apt and debian-archive-keyring")
-        link = CACHE / "bin" / "docker"
-        link.unlink(missing_ok=True)
-        link.symlink_to(docker)
     return CACHE / "bin"
 
 
-def create_image(docker: str, tag: str = IMAGE, message: str = "1") -> None:
+def programs() -> Path:
+    """A folder with `docker-compose` and the engine's own `docker`."""
+    client, found = _client(), plugin()
+    if subprocess.run([client, "version"], capture_output=True, timeout=60, check=False).returncode:
+        lacking("no Docker engine answers: start `dockerd`")
+    link = found / "docker"
+    if not link.is_symlink() or str(link.readlink()) != client:
+        # In one step: somebody may be running it.
+        part = found / f"docker-{PREFIX}"
+        part.symlink_to(client)
+        part.replace(link)
+    return found
+
+
+def _client() -> str:
+    # A newer client speaks to the engine too, but is not what a guest has.
+    own = Path("/usr/bin/docker")
+    return str(own) if own.exists() else needed("docker", "docker.io")
+
+
+def docker(*words: str, check: bool = True, stdin: str = "") -> str:
+    """What the engine's own client says."""
+    done = subprocess.run([_client(), *words], input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def containers(project: str, service: str = "") -> list[str]:
+    """The ids of a project's containers, also of those that do not run."""
+    label = "label=com.docker.compose"
+    only = ("--filter", f"{label}.service={service}") if service else ()
+    return docker("ps", "-aq", "--no-trunc", "--filter", f"{label}.project={project}", *only).split()
+
+
+def clear(project: str) -> None:
+    """Removes a project's containers, networks and volumes: sooner than Compose does."""
+    if found := containers(project):
+        docker("rm", "-f", *found)
+    for kind, *more in (("network",), ("volume", "-f")):
+        if named := project_names(kind, project):
+            docker(kind, "rm", *more, *named)
+
+
+def project_names(kind: str, project: str) -> list[str]:
+    """The names of a project's networks or volumes."""
+    shown = ("--format", "{{.Name}}", "--filter", f"label=com.docker.compose.project={project}")
+    return docker(kind, "ls", *shown).split()
+
+
+def create_image(tag: str = IMAGE, message: str = "1") -> None:
     """An image with busybox and nothing else."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -88,7 +133,7 @@ def create_image(docker: str, tag: str = IMAGE, message: str = "1") -> None:
             folder = tarfile.TarInfo(name)
             folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
             tar.addfile(folder)
-    command = [docker, "import", "--change", f"LABEL lctest={message}", "--change", "ENV PATH=/bin", "-", tag]
+    command = [_client(), "import", "--change", f"LABEL lctest={message}", "--change", "ENV PATH=/bin", "-", tag]
     subprocess.run(command, input=archive.getvalue(), capture_output=True, timeout=60, check=True)
 
 

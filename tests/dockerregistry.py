@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.needs import lacking, needed
@@ -40,15 +43,17 @@ def _program() -> Path:
 
 
 @contextmanager
-def registry(folder: Path, auth: str = "") -> Iterator[str]:
+def registry(folder: Path, auth: str = "", address: str = "") -> Iterator[str]:
     """A registry on this machine; yields its address, which engines trust without TLS because it is in 127.0.0.0/8.
 
-    `auth` is who may use it, as in its configuration; anybody where there is none.
+    `auth` is who may use it, as in its configuration; anybody where there is none. One on the same folder and at the same address
+    is the same registry again.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    folder.mkdir()
+    if not address:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+    folder.mkdir(exist_ok=True)
     config = folder / "config.yml"
     storage = f"{{filesystem: {{rootdirectory: {folder}/data}}}}"
     access = f"auth: {auth}\n" if auth else ""
@@ -68,3 +73,31 @@ def registry(folder: Path, auth: str = "") -> Iterator[str]:
             yield address
         finally:
             process.terminate()
+
+
+class _False(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        kind = "application/vnd.docker.distribution.manifest.v2+json"
+        config = {"mediaType": "application/vnd.docker.container.image.v1+json", "size": 2, "digest": f"sha256:{'1' * 64}"}
+        content = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": []}).encode()
+        self.send_response(200)
+        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    do_HEAD = do_GET  # noqa: N815 - the library's name
+
+    def log_message(self, *_said: object) -> None:
+        """Says nothing."""
+
+
+@contextmanager
+def false_registry() -> Iterator[str]:
+    """A registry that answers with one and the same manifest, whatever it is asked for; yields its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _False) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -23,6 +25,25 @@ def command_lines() -> list[bytes]:
     return found
 
 
+@contextlib.contextmanager
+def watched() -> Iterator[set[bytes]]:
+    """The arguments of all processes that there are while the block runs."""
+    seen: set[bytes] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            seen.update(command_lines())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        watcher.join()
+
+
 def listening(pid: int) -> set[str]:
     """IPv4 addresses and ports that the process listens on; an IPv6 socket counts as `::`."""
     inodes = set()
@@ -37,4 +58,14 @@ def listening(pid: int) -> set[str]:
                 address, port = field[1].split(":")
                 host = ".".join(str(b) for b in reversed(bytes.fromhex(address))) if table == "tcp" else "::"
                 found.add(f"{host}:{int(port, 16)}")
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """The processes that it started and that are there."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(path.parent.name))
     return found

@@ -11,7 +11,7 @@ import pytest
 from labctl.model.labfile import parse_lab
 from labctl.model.services import SERVICE_KINDS
 from labctl.services import ServiceRequest, compose_text
-from tests.composeplugin import compose_folder
+from tests.dockercompose import plugin
 
 pytestmark = pytest.mark.integration
 
@@ -26,15 +26,8 @@ CANARY = "canary$word${x}"
 def config(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     spec = {spec.name: spec for spec in LAB.service_specs()}[name]
     text = compose_text(ServiceRequest(LAB, spec, "198.18.86.202", "https://198.18.86.101:9000", "eu-west-1", PEM))
-    command = [
-        str(compose_folder() / "docker-compose"),
-        "--project-directory",
-        "/nonexistent",
-        "--file",
-        "-",
-        "config",
-        *arguments,
-    ]
+    program = str(plugin() / "docker-compose")
+    command = [program, "--project-directory", "/nonexistent", "--file", "-", "config", *arguments]
     secrets = dict.fromkeys(spec.kind.secrets, CANARY)
     return subprocess.run(
         command, input=text, capture_output=True, text=True, timeout=60, check=False, env={"PATH": "/usr/bin:/bin", **secrets}

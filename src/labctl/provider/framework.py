@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import tf.provider
@@ -44,6 +45,9 @@ STOP = threading.Event()
 
 QUIET_S = 3.0
 """A Terraform that makes one change after the other makes the next one within this time."""
+
+WATCH_S = 0.5
+"""How often a provider looks whether the Terraform that began it is there."""
 
 
 class Object(TfType):  # type: ignore[misc]
@@ -147,10 +151,10 @@ def serve(provider: Any, argv: list[str]) -> None:
     # Ctrl-C in a terminal goes to every process there; Terraform tells its providers itself. Not ignored, but without effect:
     # what is ignored stays so in the programs that are started, and those are to be interrupted.
     signal.signal(signal.SIGINT, lambda _number, _frame: None)
-    if "--dev" in argv:
-        # The framework keeps its socket in a folder that only an orderly end removes.
-        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+    # The framework keeps its socket in a folder that only an orderly end removes.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    watch = _end_with_parent if "--dev" in argv else partial(_end_with_terraform, os.getppid())
+    threading.Thread(target=watch, daemon=True).start()
     tf.runner.run_provider(provider, argv)
 
 
@@ -162,6 +166,18 @@ def _end_with_parent() -> None:
     while os.read(0, 4096):
         pass
     _WORK.wait_for_rest(QUIET_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end_with_terraform(terraform: int) -> None:
+    """A Terraform that was killed neither stores what its provider does nor ends it.
+
+    The next one would do the same at the same time. So what this one is at is stopped here.
+    """
+    while os.getppid() == terraform:
+        time.sleep(WATCH_S)
+    STOP.set()
+    _WORK.wait_for_rest(0.0)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

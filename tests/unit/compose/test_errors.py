@@ -41,6 +41,7 @@ from labctl.model.errors import AdapterError, LabError
         ("dial tcp: lookup none.invalid on 192.0.2.1:53: no such host", ShellError, "registry cannot be reached"),
         ("write /var/lib/docker/tmp/x: no space left on device", ShellError, "disk is full"),
         ("failed to verify signature: unexpected digest", ShellError, "what is pinned"),
+        (f"manifest verification failed for digest sha256:{'0' * 64}", ShellError, "what is pinned"),
         ('could not select device driver "nvidia" with capabilities: [[gpu]]', ShellError, "no GPU"),
         ("something else", ShellError, ""),
     ],

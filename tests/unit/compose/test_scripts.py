@@ -50,12 +50,14 @@ class Fake:
 
     def run(self, script: str, code: int = 0) -> str:
         self.record.write_text("")
-        env = {"RECORD": str(self.record), "CODE": str(code)}
+        env = {"RECORD": str(self.record), "CODE": str(code), "HOME": str(self.folder)}
         return LocalShell(env=env, path=[self.folder]).run(script)
 
+    def every_call(self) -> list[dict[str, str]]:
+        return [json.loads(line) for line in self.record.read_text().splitlines()]
+
     def calls(self) -> list[dict[str, str]]:
-        every = map(json.loads, self.record.read_text().splitlines())
-        return [one for one in every if "version" not in one["argv"]]
+        return [one for one in self.every_call() if "version" not in one["argv"]]
 
 
 @pytest.fixture
@@ -72,6 +74,14 @@ def test_the_file_is_on_standard_input_and_secrets_are_in_the_environment_only(f
     assert {one["stdin"] for one in compose} == {f"text: {AWKWARD}"}
     assert {one["pw"] for one in compose} == {AWKWARD}
     assert not [one for one in fake.calls() if AWKWARD in " ".join(one["argv"])]
+
+
+def test_a_plugin_that_lies_where_plugins_lie_is_not_run_to_see_whether_it_is_there(fake: Fake) -> None:
+    plugin = fake.folder / ".docker" / "cli-plugins" / "docker-compose"
+    plugin.parent.mkdir(parents=True)
+    plugin.touch(mode=0o755)
+    fake.run(scripts.down("lab", volumes=False))
+    assert [one["argv"][:2] for one in fake.every_call()] == [["compose", "-p"]]
 
 
 def test_up_recreates_what_it_is_told_first(fake: Fake) -> None:

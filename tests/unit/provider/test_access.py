@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from labctl.adapters import vault as vault_room
+from labctl.adapters.compose import SshShell
 from labctl.adapters.vault import Absent, Deleted, Denied, Sealed, SecretEntry
 from labctl.model.catalogue import catalogue, generated_fields
 from labctl.model.errors import AdapterError, LabError
 from labctl.model.labfile import parse_lab
 from labctl.model.secret import Secret
+from labctl.provider import access
 from labctl.provider.access import BadReference, read_secrets
 
 HELD: dict[str, Mapping[str, str]] = {
@@ -114,6 +116,35 @@ def test_a_vault_that_does_not_answer_says_nothing_about_a_reference(vault: type
     with pytest.raises(type(fault)) as caught:
         read_secrets({"A": "projects/shpo#token"})
     assert not isinstance(caught.value, BadReference)
+
+
+@pytest.mark.parametrize("name", ["VAULT_ADDR", "VAULT_TOKEN", "VAULT_CACERT"])
+def test_a_vault_that_is_not_in_the_environment(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv(name)
+    assert read_secrets({}) == ({}, None)
+    with pytest.raises(LabError, match="is not set") as caught:
+        read_secrets({"A": "services/postgres#password"})
+    assert "labctl env" in caught.value.hint
+
+
+def test_one_engine_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    engines = access.Engines()
+    assert engines.at("unix:///a") is engines.at("unix:///a")
+    assert engines.at("") is not engines.at("unix:///a")
+    engines.close()
+
+
+def test_ssh_needs_a_key_and_waits_for_a_guest_that_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LABCTL_SSH_PRIVATE_KEY", "LABCTL_SSH_KNOWN_HOSTS"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(LabError, match="is not set") as caught:
+        access.Engines().at("ssh://ops@198.18.0.1")
+    assert "labctl env" in caught.value.hint
+    monkeypatch.setenv("LABCTL_SSH_PRIVATE_KEY", "pem")
+    monkeypatch.setenv("LABCTL_SSH_KNOWN_HOSTS", "/known")
+    shell = access._shell("ssh://ops@198.18.0.1")
+    assert isinstance(shell, SshShell)
+    assert shell.patience_s == access.PATIENCE_S
 
 
 def test_what_the_catalogue_generates_is_known_to_come() -> None:

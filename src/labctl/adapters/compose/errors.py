@@ -142,7 +142,7 @@ _KNOWN = (
     ),
     (r"no space left on device", "The disk is full: `docker system df` there shows what fills it."),
     (
-        r"unexpected digest|digest .* does not match|failed to verify",
+        r"unexpected digest|digest .* does not match|failed to verify|verification failed for digest",
         "What came is not what is pinned. Pin the digest you trust.",
     ),
     (

@@ -24,10 +24,15 @@ _CONTAINER = (
 )
 _IMAGE = '{"id":{{json .Id}},"digests":{{json .RepoDigests}}}'
 _CONFIGURED = '{"id":{{json .Id}},"digests":{{json .RepoDigests}},"config":{{json .Config}}}'
-# Older installations have Compose as a program of its own.
+# Older installations have Compose as a program of its own. Where the plugin lies is looked up rather than tried out: each
+# question to the engine would begin with a run of it.
 _COMPOSE = (
-    "if docker compose version >/dev/null 2>&1; then lab_compose='docker compose'\n"
-    "elif docker-compose version >/dev/null 2>&1; then lab_compose=docker-compose\n"
+    "lab_compose=\n"
+    'for lab_folder in "$HOME/.docker" /usr/local/lib/docker /usr/local/libexec/docker /usr/lib/docker /usr/libexec/docker; do\n'
+    "  [ ! -x \"$lab_folder/cli-plugins/docker-compose\" ] || lab_compose='docker compose'\n"
+    "done\n"
+    "if [ -n \"$lab_compose\" ] || docker compose version >/dev/null 2>&1; then lab_compose='docker compose'\n"
+    "elif command -v docker-compose >/dev/null; then lab_compose=docker-compose\n"
     "else lab_compose='docker compose'; fi"
 )
 
@@ -116,18 +121,18 @@ def found(name: str = "") -> str:
     return "\n".join(
         (
             f"lab_ids=$(docker ps -aq --no-trunc --filter {listed}) || return $?",
-            section("containers"),
             # One that goes in this moment is no error: what is left of it counts.
-            f'if [ -n "$lab_ids" ]; then docker inspect --format {shlex.quote(_CONTAINER)} $lab_ids 2>/dev/null || :; fi',
+            f'lab_found=$([ -z "$lab_ids" ] || docker inspect --format {shlex.quote(_CONTAINER)} $lab_ids 2>/dev/null || :)',
+            section("containers"),
+            "printf '%s\\n' \"$lab_found\"",
             section("networks"),
             f"docker network ls --filter {listed} --format {shown} || return $?",
             section("volumes"),
             f"docker volume ls --filter {listed} --format {shown} || return $?",
             section("images"),
-            'lab_images=$([ -z "$lab_ids" ] || docker inspect --format "{{.Image}}" $lab_ids 2>/dev/null | sort -u)',
-            "for lab_id in $lab_images; do",
-            f'  docker image inspect --format {shlex.quote(_IMAGE)} "$lab_id" 2>/dev/null || :',
-            "done",
+            # What stands within a string has other quotes.
+            r"""lab_images=$(printf '%s\n' "$lab_found" | sed -n 's/.*"image_id":"\([^"]*\)".*/\1/p' | sort -u)""",
+            f'[ -z "$lab_images" ] || docker image inspect --format {shlex.quote(_IMAGE)} $lab_images 2>/dev/null || :',
         )
     )
 
