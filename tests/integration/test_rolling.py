@@ -33,13 +33,12 @@ from labctl.cli._errors import error_event, show_error
 from labctl.model.compose import ComposeProject, differences
 from labctl.model.errors import AdapterError
 from labctl.model.ownprovider import OWN_PROVIDER, OWN_PROVIDER_VERSION
-from tests.dockercompose import create_image, programs
+from tests.dockercompose import IMAGE
 from tests.dockerregistry import registry
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("compose")]
 
 PREFIX = f"lcroll{os.getpid()}"
-BASE = f"{PREFIX}-base:1"
 CHECK = {
     "test": ["CMD", "busybox", "wget", "-qO-", "http://127.0.0.1/healthy"],
     "interval": "0.3s",
@@ -60,17 +59,15 @@ SERVE = (
 
 def dockerfile(healthy: str) -> str:
     """A server that shows its version."""
-    return f"FROM {BASE}\nENV VERSION=one HEALTHY={healthy}\nCMD {json.dumps(['sh', '-c', SERVE])}\n"
+    return f"FROM {IMAGE}\nENV VERSION=one HEALTHY={healthy}\nCMD {json.dumps(['sh', '-c', SERVE])}\n"
 
 
 @pytest.fixture(scope="module")
-def path() -> Iterator[Path]:
-    found = programs()
-    create_image(str(found / "docker"), BASE)
+def path(compose_path: Path) -> Iterator[Path]:
     docker("build", "-q", "-t", image("good"), "-", stdin=dockerfile("yes"))
     docker("build", "-q", "-t", image("bad"), "-", stdin=dockerfile(""))
-    yield found
-    docker("rmi", "-f", image("good"), image("bad"), BASE)
+    yield compose_path
+    docker("rmi", "-f", image("good"), image("bad"))
 
 
 @pytest.fixture
