@@ -33,7 +33,7 @@ from labctl.cli._errors import error_event, show_error
 from labctl.model.compose import ComposeProject, differences
 from labctl.model.errors import AdapterError
 from labctl.model.ownprovider import OWN_PROVIDER, OWN_PROVIDER_VERSION
-from tests.dockercompose import IMAGE
+from tests.dockercompose import IMAGE, docker
 from tests.dockerregistry import registry
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("compose")]
@@ -111,13 +111,6 @@ def free_ports(number: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
-
-
-def docker(*words: str, stdin: str | None = None) -> str:
-    program = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"
-    done = subprocess.run([program, *words], input=stdin, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def ids(project: ComposeProject) -> dict[str, str]:
@@ -268,7 +261,7 @@ def test_one_that_was_killed_is_finished_by_the_next_and_ports_that_move_are_fre
 def test_a_registry_that_is_down_has_lost_no_image(engine: ComposeEngine, tmp_path: Path) -> None:
     with registry(tmp_path / "registry") as address:
         kept = f"{address}/{PREFIX}:kept"
-        docker("tag", BASE, kept)
+        docker("tag", IMAGE, kept)
         docker("push", "-q", kept)
         docker("rmi", kept)
         assert engine.has_image(kept), "it is fetched"
