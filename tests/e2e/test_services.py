@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -253,3 +254,40 @@ def test_a_rotated_password_counts_everywhere_and_the_old_one_nowhere(booted: Bo
     assert python(python_with_mlflow(), LOG_A_RUN, address(booted, "mlflow")).strip()
     assert before == {name: docker(booted, f"docker inspect -f '{{{{.Id}}}}' {name}-{name}-1") for name in before}
     assert booted.lab.run("plan", "--detailed-exitcode").code == 0
+
+
+def test_a_bad_release_is_taken_back_and_the_run_says_why(booted: Booted) -> None:
+    """Too little memory: the new container is killed before it is healthy. The other replica answers all the while."""
+    good = (booted.lab.path / "lab.yaml").read_text()
+    replicas = booted.lab.json("output", "mlserver")["addresses"]
+    image = booted.lab.json("output", "mlserver")["image"]
+    silent: list[float] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.wait(0.2):
+            if not any(_answers(f"http://{replica}/health") for replica in replicas):
+                silent.append(time.monotonic())
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        (booted.lab.path / "lab.yaml").write_text(good.replace("mlserver:\n", "mlserver:\n    memory_mib: 64\n"))
+        done = booted.lab.run("up", "--yes", timeout_s=400)
+    finally:
+        ended.set()
+        asking.join()
+        (booted.lab.path / "lab.yaml").write_text(good)
+    assert done.code == 1
+    assert "mlserver is back on" in done.out + done.err
+    assert silent == []
+    assert booted.lab.json("output", "mlserver")["image"] == image
+    assert composed(booted)["mlserver"]["health"] == "healthy"
+    assert booted.lab.run("plan", "--detailed-exitcode").code == 0
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).ok
+    except requests.RequestException:
+        return False
