@@ -16,7 +16,8 @@ import pytest
 import requests
 
 from tests.e2e.booted import BOOTED, Booted
-from tests.e2e.canary_life import store
+from tests.e2e.canary import Canary, Search
+from tests.e2e.canary_life import in_folder, in_states, leaks, store
 from tests.mlserving import python_with_mlflow, python_with_mlserver
 
 pytestmark = pytest.mark.xdist_group(BOOTED)
@@ -254,6 +255,18 @@ def test_a_rotated_password_counts_everywhere_and_the_old_one_nowhere(booted: Bo
     assert python(python_with_mlflow(), LOG_A_RUN, address(booted, "mlflow")).strip()
     assert before == {name: docker(booted, f"docker inspect -f '{{{{.Id}}}}' {name}-{name}-1") for name in before}
     assert booted.lab.run("plan", "--detailed-exitcode").code == 0
+
+
+def test_no_secret_of_a_service_is_in_a_state_a_plan_or_a_log(booted: Booted) -> None:
+    """Also none of before the rotation: the Vault keeps its versions, and the states of then are kept too."""
+    canaries = []
+    for secret in booted.lab.json("secrets", "list")["secrets"]:
+        if secret["version"] and secret["path"] != "platform/ssh":
+            held = booted.lab.json("secrets", "get", secret["path"])["data"]
+            canaries += [Canary.of_text(f"{secret['path']}#{name}", value) for name, value in held.items() if len(value) >= 20]
+    assert {"services/postgres#password", "gitlab/registry#token", "labctl/content#key"} <= {one.name for one in canaries}
+    search = Search(canaries)
+    assert leaks(in_states(booted.lab, search) | in_folder(booted.lab, search)) == []
 
 
 def test_a_bad_release_is_taken_back_and_the_run_says_why(booted: Booted) -> None:
