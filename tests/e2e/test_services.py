@@ -261,7 +261,8 @@ def test_no_secret_of_a_service_is_in_a_state_a_plan_or_a_log(booted: Booted) ->
     """Also none of before the rotation: the Vault keeps its versions, and the states of then are kept too."""
     canaries = []
     for secret in booted.lab.json("secrets", "list")["secrets"]:
-        if secret["version"] and secret["path"] != "platform/ssh":
+        # What is kept of a topic is no secret; the SSH key has a form of its own.
+        if secret["version"] and not secret["path"].startswith(("projects/kafka", "platform/ssh")):
             held = booted.lab.json("secrets", "get", secret["path"])["data"]
             canaries += [Canary.of_text(f"{secret['path']}#{name}", value) for name, value in held.items() if len(value) >= 20]
     assert {"services/postgres#password", "gitlab/registry#token", "labctl/content#key"} <= {one.name for one in canaries}
