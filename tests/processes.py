@@ -8,14 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def runs(pid: int) -> bool:
-    """Whether the process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def command_lines() -> list[bytes]:
     """The arguments of every process, each with a zero byte behind it."""
     found = []

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from labctl.sandbox.guests.processes import start_time
 from tests.e2e.appfolder import AppFolder, data, reading, upstream
-from tests.processes import runs
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_ctrl_c_ends_the_app_with_all_it_has_started(app: AppFolder) -> None:
     assert process.returncode == 130
     assert said == "error: interrupted\n  Nothing was lost: run the command again to go on.\n"
     limit = time.monotonic() + 5
-    while runs(int(child.read_text())):
+    while start_time(int(child.read_text())):
         assert time.monotonic() < limit
         time.sleep(0.002)
 
