@@ -20,7 +20,8 @@ from pathlib import Path
 from bench.samples import CPU, Samples
 from bench.workloads import WORKLOADS
 
-LAB = "e"
+LAB, SERVICES = "e", "f"
+TITLES = {LAB: "a lab on the sandbox", SERVICES: "six Compose projects"}
 RESULTS = Path(__file__).parents[1] / ".cache" / "bench.json"
 
 
@@ -64,6 +65,12 @@ LINES = {
         Line("no-op up", "raw plan", 1 / 0.9),
     ),
     "e": (Line("raw plan"), Line("no-op plan", "raw plan"), Line("no-op up", "raw plan"), Line("first up"), Line("help")),
+    "f": (
+        Line("six terraform_data"),
+        Line("six projects", "six terraform_data"),
+        Line("six projects, re-attached", "six terraform_data"),
+        Line("drift check, re-attached", "six terraform_data"),
+    ),
 }
 MEMORY = ("memory", "memory in the first up")
 MEMORY_MIB = 100
@@ -75,7 +82,7 @@ def main() -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     results: dict[str, dict[str, list[float]]] = {}
     print(f"medians of {options.runs} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n", flush=True)
-    for workload in options.workloads or (*WORKLOADS, LAB):
+    for workload in options.workloads or (*WORKLOADS, *TITLES):
         samples = _measure(workload, options.runs)
         results[workload] = samples.series
         _show(workload, samples)
@@ -86,7 +93,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measures labctl against the raw terraform processes.")
-    parser.add_argument("workloads", nargs="*", choices=[*WORKLOADS, LAB, []], metavar="WORKLOAD", help="a to e; all by default")
+    parser.add_argument(
+        "workloads", nargs="*", choices=[*WORKLOADS, *TITLES, []], metavar="WORKLOAD", help="a to f; all by default"
+    )
     parser.add_argument("--runs", type=int, default=9, metavar="N", help="rounds; 9 by default")
     return parser.parse_args()
 
@@ -96,6 +105,10 @@ def _measure(workload: str, runs: int) -> Samples:
         from bench.lab import measure_lab
 
         return measure_lab(runs)
+    if workload == SERVICES:
+        from bench.services import measure_services
+
+        return measure_services(runs)
     from bench.projects import measure_project
 
     return measure_project(WORKLOADS[workload], runs)
@@ -103,7 +116,7 @@ def _measure(workload: str, runs: int) -> Samples:
 
 def _show(workload: str, samples: Samples) -> None:
     """One workload's part of the table."""
-    title = WORKLOADS[workload].title if workload in WORKLOADS else "a lab on the sandbox"
+    title = TITLES.get(workload) or WORKLOADS[workload].title
     print(f"({workload}) {title}")
     print("| what | wall s | ratio | target | CPU s | ratio |\n|---|---|---|---|---|---|")
     for line in LINES[workload]:

@@ -38,6 +38,7 @@ from labctl.model.errors import AdapterError, UserError
 from labctl.model.secret import Secret
 from tests.dockercompose import IMAGE, POLL_S, PREFIX, SETTLE_S, Sshd, clear, containers, docker, sshd
 from tests.dockerregistry import false_registry
+from tests.ownprovider import until
 from tests.processes import watched
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("compose")]
@@ -375,22 +376,26 @@ def test_what_must_not_be_done_twice_is_not_when_the_connection_is_lost(shell: S
     remote = ComposeEngine(shell)
     project = make({"web": ALONE})
     remote.apply(project)
-    command = ["sh", "-c", "echo x >> /tmp/done; sleep 2; cat /tmp/done"]
+    command = ["sh", "-c", "echo x >> /tmp/done; until test -e /tmp/cut$0; do sleep 0.1; done; cat /tmp/done"]
+    [container] = containers(project.name)
 
-    def cut() -> None:
+    def cut(runs: int) -> None:
+        """Kills the connection once the command has begun for the `runs`th time, and then lets it end."""
+        until(lambda: docker("exec", container, "cat", "/tmp/done", check=False).split() == ["x"] * runs)
         for pid, words in clients(server).items():
             if "ControlMaster=yes" in words:
                 os.kill(pid, 9)
+        docker("exec", container, "touch", f"/tmp/cut{runs}")
 
-    for repeat in (False, True):
-        timer = threading.Timer(1.0, cut)
-        timer.start()
+    for repeat, runs in ((False, 1), (True, 2)):
+        cutting = threading.Thread(target=cut, args=(runs,))
+        cutting.start()
         if repeat:
-            assert remote.execute(project.name, "web", command, repeat=True) == "x\nx\nx\n"
+            assert remote.execute(project.name, "web", [*command, str(runs)], repeat=True) == "x\nx\nx\n"
         else:
             with pytest.raises(EngineUnreachable, match="whether that did its work is not known"):
-                remote.execute(project.name, "web", command)
-        timer.join()
+                remote.execute(project.name, "web", [*command, str(runs)])
+        cutting.join()
     assert remote.execute(project.name, "web", ["cat", "/tmp/done"]) == "x\nx\nx\n"
 
 

@@ -370,8 +370,11 @@ class Delivered:
             yield
 
     def deliver(self) -> bool:
+        file, identities = self.weed.home / "s3.json", store_access(self._vault, self._bao.lab).identities.reveal()
+        if file.read_text() == identities:
+            return False
         self.weed.kill()
-        (self.weed.home / "s3.json").write_text(store_access(self._vault, self._bao.lab).identities.reveal())
+        file.write_text(identities)
         self.weed.start()
         self.starts += 1
         return True

@@ -12,8 +12,9 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from labctl.adapters.compose.terminal import key_file
 from labctl.adapters.pki import SshKey, create_ssh_key
-from labctl.engine.ssh import FAILED, _key_file, ssh_command
+from labctl.engine.ssh import FAILED, ssh_command
 from labctl.model.knownhosts import HostKey, with_key
 from tests.needs import needed
 
@@ -74,7 +75,7 @@ def known_hosts(tmp_path: Path, server: Server) -> Path:
 
 
 def run(program: str, key: SshKey, known_hosts: Path, server: Server, *command: str) -> subprocess.CompletedProcess[str]:
-    with _key_file(key.private) as file:
+    with key_file(key.private) as file:
         line = ssh_command(program, file, known_hosts, "docker", ADDRESS, command)
         assert key.private.reveal() not in " ".join(line)
         # The lab's guests listen on port 22, which is not free here.

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
-import signal
-import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from labctl.adapters.compose.terminal import follow, key_file
 from labctl.adapters.keys import Keyring
 from labctl.engine.guestcall import CalledGuest, call_guest, known_guest
 from labctl.engine.hostkeys import learn_host_key, read_known_hosts
@@ -56,8 +53,8 @@ def ssh_into(found: OpenLab, name: str, command: Sequence[str], named: Sequence[
         address = guest.address()
         require_host_key(found, guest, address)
     key = private_key(found, named)
-    with _key_file(key) as file:
-        return _run(ssh_command(program, file, found.paths.known_hosts, name, address, command))
+    with key_file(key) as file:
+        return follow(ssh_command(program, file, found.paths.known_hosts, name, address, command))
 
 
 def ssh_command(program: str, key: str, known_hosts: Path, name: str, address: str, command: Sequence[str]) -> list[str]:
@@ -120,35 +117,3 @@ def _kept_key(found: OpenLab, named: Sequence[Path]) -> Secret:
     if not keyring.exists(SSH_KEY):
         raise UserError("labctl has no SSH key of its own yet", where=str(found.paths.keys), hint="`labctl up` makes it.")
     return read_ssh_key(keyring, identities(found.paths, named))
-
-
-@contextmanager
-def _key_file(key: Secret) -> Iterator[str]:
-    """A path at which ssh finds the key as long as the block runs: in memory without a name where the system has that."""
-    content = key.reveal().encode()
-    if hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir():
-        descriptor = os.memfd_create("labctl-ssh", os.MFD_CLOEXEC)
-        try:
-            os.fchmod(descriptor, 0o600)
-            os.write(descriptor, content)
-            # ssh closes what it inherits: it opens the descriptor of this process, which waits for it.
-            yield f"/proc/{os.getpid()}/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
-        return
-    with tempfile.TemporaryDirectory(prefix="labctl-") as folder:
-        file = Path(folder) / "key"
-        file.touch(mode=0o600)
-        file.write_bytes(content)
-        yield str(file)
-
-
-def _run(command: list[str]) -> int:
-    """Runs ssh on this terminal. Ctrl-C is ssh's, which hands it on to the guest."""
-    # Not SIG_IGN: that would be ssh's too.
-    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
-    try:
-        code = subprocess.run(command, check=False).returncode
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return code if code >= 0 else 128 - code

@@ -19,7 +19,7 @@ _LEAN = (
     "KAFKA_OPTS=",
 )
 
-SETTINGS = "request.timeout.ms=10000\ndefault.api.timeout.ms=20000\n"
+SETTINGS = "request.timeout.ms=15000\ndefault.api.timeout.ms=40000\n"
 """What the programs read from standard input: how long they wait for a broker that does not answer."""
 
 MOST_PARTITIONS = 1000

@@ -17,9 +17,10 @@ import pytest
 
 from labctl.adapters.terraform import PROGRAM_VARIABLE, REATTACH_VARIABLE, ensure_launcher
 from labctl.model.ownprovider import OWN_PROVIDER, OWN_PROVIDER_VERSION
+from labctl.sandbox.guests.processes import start_time
 from tests.integration.provider.conftest import NewStack, Run
 from tests.ownprovider import ADDRESS, IDLE, ROOT, SLOW, TYPE, Stack, begun, taken_up, until
-from tests.processes import children, runs
+from tests.processes import children
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("provider")]
 
@@ -113,7 +114,7 @@ def test_a_create_whose_process_was_killed_is_taken_up_by_the_next(
     assert process.returncode == (-signal.SIGKILL if killed == "terraform" else 1), said
     if killed == "terraform":
         # What nobody stores is not finished, and is not in the way of the next one.
-        until(lambda: not any(map(runs, (provider, *working))), 10)
+        until(lambda: not any(map(start_time, (provider, *working))), 10)
         assert not list(short.glob("*/*.sock"))
     assert launched.state() is None
     launched.environment |= attached
@@ -134,16 +135,16 @@ def test_an_attached_provider_ends_with_labctl_and_not_at_an_interrupt(stack: St
     os.kill(pid, signal.SIGINT)
     stack.plan()
     provider.close()
-    assert not runs(pid)
+    assert not start_time(pid)
     assert not socket.parent.exists()
 
 
 def test_an_attached_provider_ends_when_labctl_is_killed() -> None:
     with parent({}) as (process, reattach):
         pid, socket = known(reattach)
-        assert runs(pid)
+        assert start_time(pid)
         process.kill()
-        until(lambda: not runs(pid), 10)
+        until(lambda: not start_time(pid), 10)
     assert not socket.parent.exists()
 
 
@@ -160,4 +161,4 @@ def test_a_change_is_finished_and_stored_when_labctl_is_killed(new_stack: NewSta
     said, _ = terraform.communicate(timeout=60)
     assert terraform.returncode == 0, said
     assert "2 added" in said
-    until(lambda: not runs(known(reattach)[0]))
+    until(lambda: not start_time(known(reattach)[0]))

@@ -424,7 +424,10 @@ class FakeStore:
 
     def deliver(self) -> bool:
         self._calls.one()
-        self.known = {"root"} | {data["access_key"].reveal() for _, data in self._vault.held.values()}
+        identities = {"root"} | {data["access_key"].reveal() for _, data in self._vault.held.values()}
+        if identities == self.known:
+            return False
+        self.known = identities
         self.starts += 1
         return True
 

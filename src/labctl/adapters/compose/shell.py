@@ -15,11 +15,12 @@ import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from labctl.adapters.compose.errors import EngineUnreachable, Interrupted, ShellError
+from labctl.adapters.compose.terminal import follow, key_file
 from labctl.model.errors import UserError
 from labctl.model.secret import Secret
 
@@ -167,7 +168,7 @@ class LocalShell(Shell):
 
     def follow(self, script: str) -> int:
         """As `Shell.follow`."""
-        return _follow(["sh", "-c", script], self._env)
+        return follow(["sh", "-c", script], self._env)
 
     def _call(
         self,
@@ -215,7 +216,7 @@ class SshShell(Shell):
         """As `Shell.follow`. A terminal here is one there."""
         self._connect()
         terminal = ["-t"] if os.isatty(0) and os.isatty(1) else []
-        return _follow([*self._command(), *terminal, self._address, "--", script], None)
+        return follow([*self._command(), *terminal, self._address, "--", script], None)
 
     def close(self) -> None:
         """Ends the connection."""
@@ -302,7 +303,7 @@ class SshShell(Shell):
             # Short, because the path of a socket may have no more than about 100 bytes; 0700 as mkdtemp makes it.
             self._folder = Path(tempfile.mkdtemp(prefix="labctl-", dir="/tmp"))
             socket = self._folder / "s"
-            with _key_file(self._key) as key:
+            with key_file(self._key) as key:
                 options = {"ControlPath": str(socket), "ControlMaster": "yes", "ControlPersist": "no", "IdentityFile": key}
                 # `cat` ends when this process does, however it ends, and the connection with it.
                 self._master = subprocess.Popen(
@@ -337,34 +338,3 @@ class SshShell(Shell):
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
-
-
-@contextlib.contextmanager
-def _key_file(key: Secret) -> Iterator[str]:
-    """A path at which ssh finds the key as long as the block runs: in memory without a name where the system has that."""
-    content = (key.reveal().rstrip("\n") + "\n").encode()
-    if hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir():
-        descriptor = os.memfd_create("labctl-ssh", os.MFD_CLOEXEC)
-        try:
-            os.fchmod(descriptor, 0o600)
-            os.write(descriptor, content)
-            # ssh closes what it inherits: it opens the descriptor of this process, which waits for it.
-            yield f"/proc/{os.getpid()}/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
-        return
-    with tempfile.TemporaryDirectory(prefix="labctl-") as folder:
-        file = Path(folder) / "key"
-        file.touch(mode=0o600)
-        file.write_bytes(content)
-        yield str(file)
-
-
-def _follow(command: Sequence[str], env: Mapping[str, str] | None) -> int:
-    """Runs a command on this terminal. Ctrl-C is the command's."""
-    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
-    try:
-        code = subprocess.run(list(command), env=dict(env) if env is not None else None, check=False).returncode
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return code if code >= 0 else 128 - code
