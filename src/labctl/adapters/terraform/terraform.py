@@ -28,7 +28,7 @@ EventSink = Callable[[Event], None]
 _STDERR_TAIL = 4000
 _UNHEARD = '"type":"refresh_'
 """In the lines, two a resource, that tell that it is being read and was: of use only to who looks on."""
-_LOCKING = frozenset({"init", "plan", "apply", "untaint", "state push", "force-unlock"})
+_LOCKING = frozenset({"init", "plan", "apply", "untaint", "import", "state push", "force-unlock"})
 """Commands that write, or hold a lock while they run."""
 _SHORT = frozenset({"init", "plan", "show"})
 """Commands that end before their garbage matters. An apply may wait for hours, beside others."""
@@ -212,10 +212,11 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
         destroy: bool = False,
         refresh_only: bool = False,
         refresh: bool = True,
+        lock: bool = True,
         targets: Iterable[str] = (),
         sink: EventSink | None = None,
     ) -> PlanOutcome:
-        """Plans into a file (mode 0600, it holds sensitive values)."""
+        """Plans into a file (mode 0600, it holds sensitive values). Without `lock` the state may change meanwhile."""
         result = self.cmd(
             "plan",
             sink=sink,
@@ -225,7 +226,8 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
             no_color=IsFlagged,
             input=False,
             detailed_exitcode=IsFlagged,
-            lock_timeout=self._lock_timeout,
+            lock=None if lock else False,
+            lock_timeout=self._lock_timeout if lock else None,
             parallelism=self._parallelism,
             out=str(out),
             destroy=_flag(destroy),
@@ -294,6 +296,10 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
     def untaint(self, address: str) -> CommandResult:
         """Takes the mark off a resource that would be replaced because its creation was cut short."""
         return self.cmd("untaint", address, no_color=IsFlagged, lock_timeout=self._lock_timeout)
+
+    def take_in(self, address: str, identifier: str) -> CommandResult:
+        """Enters what is there into the state (`import`). It is read, not changed."""
+        return self.cmd("import", address, identifier, no_color=IsFlagged, input=False, lock_timeout=self._lock_timeout)
 
     def force_unlock(self, lock_id: str) -> CommandResult:
         """Breaks a state lock. Only for one whose holder is certainly dead."""
