@@ -28,7 +28,7 @@ EventSink = Callable[[Event], None]
 _STDERR_TAIL = 4000
 _UNHEARD = '"type":"refresh_'
 """In the lines, two a resource, that tell that it is being read and was: of use only to who looks on."""
-_LOCKING = frozenset({"init", "plan", "apply", "untaint", "import", "state push", "force-unlock"})
+_LOCKING = frozenset({"init", "plan", "apply", "untaint", "state push", "force-unlock"})
 """Commands that write, or hold a lock while they run."""
 _SHORT = frozenset({"init", "plan", "show"})
 """Commands that end before their garbage matters. An apply may wait for hours, beside others."""
@@ -296,10 +296,6 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
     def untaint(self, address: str) -> CommandResult:
         """Takes the mark off a resource that would be replaced because its creation was cut short."""
         return self.cmd("untaint", address, no_color=IsFlagged, lock_timeout=self._lock_timeout)
-
-    def take_in(self, address: str, identifier: str) -> CommandResult:
-        """Enters what is there into the state (`import`). It is read, not changed."""
-        return self.cmd("import", address, identifier, no_color=IsFlagged, input=False, lock_timeout=self._lock_timeout)
 
     def force_unlock(self, lock_id: str) -> CommandResult:
         """Breaks a state lock. Only for one whose holder is certainly dead."""

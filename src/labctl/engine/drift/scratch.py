@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labctl.engine.labrun import LabRun
 from labctl.engine.run import StackRun
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def scratch_copy(run: LabRun, stack: StackRun, name: str, more: Mapping[str, Any] | None = None) -> Iterator[Terraform]:
+def scratch_copy(run: LabRun, stack: StackRun, name: str) -> Iterator[Terraform]:
     """Terraform in a copy of the stack, with its state without what is `gone`. The folder is removed at the end.
 
     Args:
         run: The run.
         stack: The stack.
         name: What the folder is for.
-        more: Blocks that the copy has besides, by their kind.
     """
     # Beside the stack's own, so that paths that lead out of it lead to the same places.
     folder = stack.stack.folder.with_name(f".{stack.name}.{name}")
@@ -33,7 +32,7 @@ def scratch_copy(run: LabRun, stack: StackRun, name: str, more: Mapping[str, Any
     try:
         document = json.loads(stack.stack.json.read_text())
         document.get("terraform", {}).pop("backend", None)
-        (folder / "cdk.tf.json").write_text(json.dumps({**document, **(more or {})}))
+        (folder / "cdk.tf.json").write_text(json.dumps(document))
         content = run.state_content(stack)
         if content is not None:
             write_scratch_state(run, stack, folder, content)

@@ -96,14 +96,24 @@ GONE: tuple[tuple[str, Severity], ...] = (
 """How much it matters that a resource of this type is gone."""
 
 
-def noise(type_: str, path: str, before: Any, after: Any) -> Noise | None:
-    """The rule by which a difference means nothing, None where it means something."""
+def noise(type_: str, path: str, before: Any, after: Any, *, known: bool = True) -> Noise | None:
+    """The rule by which a difference means nothing, None where it means something.
+
+    Args:
+        type_: The resource's type.
+        path: The attribute.
+        before: Its value on one side.
+        after: Its value on the other.
+        known: Whether the values are these: one that is masked or not known yet cannot be compared.
+    """
     plain = _INDEX.sub("", path)
     return next(
         (
             rule
             for rule in NOISE
-            if fnmatchcase(type_, rule.type) and fnmatchcase(plain, rule.path) and _holds(rule.when, before, after)
+            if fnmatchcase(type_, rule.type)
+            and fnmatchcase(plain, rule.path)
+            and (_holds(rule.when, before, after) if known else rule.when is When.ALWAYS)
         ),
         None,
     )

@@ -167,7 +167,11 @@ def _has_blocks(value: Any) -> bool:
 
 
 def _telling(change: ResourceChange) -> tuple[AttributeChange, ...]:
-    return tuple(one for one in attribute_changes(change) if not noise(change.type, one.path, one.before, one.after))
+    return tuple(
+        one
+        for one in attribute_changes(change)
+        if not noise(change.type, one.path, one.before, one.after, known=not (one.sensitive or one.unknown))
+    )
 
 
 def _same_place(one: AttributeChange, other: AttributeChange) -> bool:
