@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labctl.engine.drift.accepting import accept, read_acceptances
-from labctl.engine.drift.history import Memory, load_memory
+from labctl.engine.drift.history import KEEP_REPORTS, Memory, load_memory, reports, save_check
 from labctl.engine.paths import LabPaths
-from labctl.model.drift import Change, Finding, Kind
+from labctl.model.drift import Change, DriftReport, Finding, Kind
 from labctl.model.drift.acceptance import Acceptance, hold_against, parse_drift_file
 from labctl.model.drift.memory import Remembered, remember, remembered
 from labctl.model.errors import UserError
@@ -139,6 +139,16 @@ def test_what_is_kept_is_read_back_and_only_its_owner_may(paths: LabPaths) -> No
     assert load_memory(paths).found == {"f2": one}
     assert remembered([one.as_dict()]) == {"f2": one}
     assert paths.drift.stat().st_mode & 0o077 == 0
+
+
+def test_the_newest_reports_are_kept(paths: LabPaths) -> None:
+    for day in range(KEEP_REPORTS + 2):
+        (paths.drift / f"{(AT + timedelta(days=day)).strftime('%Y%m%dT%H%M%SZ')}.json").write_text("{}")
+    report = DriftReport("lab", "sandbox", AT + timedelta(days=1000), 1.0)
+    assert save_check(paths, report).warnings == ()
+    names = [file.name for file in reports(paths)]
+    assert (len(names), names[0], names[-1]) == (KEEP_REPORTS, "20291125T030000Z.json", "20270304T030000Z.json")
+    assert load_memory(paths).found
 
 
 def test_nights_are_counted_and_what_is_not_found_any_more_is_gone() -> None:

@@ -22,7 +22,7 @@ from labctl.engine.start import looking, starting
 from labctl.model.drift import AreaDrift, DriftReport, StackDrift, Verdict
 from labctl.model.drift.acceptance import Acceptance, hold_against
 from labctl.model.drift.memory import remember
-from labctl.model.errors import LabError
+from labctl.model.errors import LabError, UserError
 
 LOCK_TIMEOUT_S = 60.0
 UNKNOWN = frozenset({Verdict.ERROR, Verdict.LOCKED})
@@ -78,7 +78,7 @@ def check(
     with run.stage("looking for drift"):
         stacks, found_areas = _look(run, opened, {} if narrowed else areas, deadline, in_use)
     report = DriftReport(run.lab.name, run.lab.target.kind, now, time.monotonic() - began, stacks, found_areas)
-    report = _with_history(run, report, entries, narrowed=narrowed)
+    report = _with_history(run, report, entries, narrowed=narrowed or not areas)
     return save_check(run.paths, report)
 
 
@@ -91,7 +91,7 @@ def _look(
         looked = [pool.submit(_look_at_area, run, name, look) for name, look in areas.items()]
         found = tuple(future.result() for future in stacks), tuple(future.result() for future in looked)
     run.interrupts.check()
-    return found[0] or _never_synthesised(run), found[1]
+    return found[0] or _never_synthesised(run, in_use), found[1]
 
 
 def _look_at_stack(run: LabRun, opened: Opened, stack: StackRun, deadline: float, in_use: InUse | None) -> StackDrift:
@@ -117,9 +117,13 @@ def _look_at_area(run: LabRun, name: str, look: Callable[[LabRun], AreaDrift]) -
     return replace(found, seconds=found.seconds or round(time.monotonic() - began, 3))
 
 
-def _never_synthesised(run: LabRun) -> tuple[StackDrift, ...]:
+def _never_synthesised(run: LabRun, in_use: InUse | None) -> tuple[StackDrift, ...]:
+    """The layers of a lab of which no stack is known here yet. Its first `up` may be at work."""
     layers = run.options.layers or run.lab.layers
-    return tuple(StackDrift(layer, layer, Verdict.NOT_DEPLOYED) for layer in run.lab.layers if layer in layers)
+    none = StackDrift("", "", Verdict.NOT_DEPLOYED)
+    if in_use is not None:
+        none = replace(none, verdict=Verdict.LOCKED, problem=in_use.message, hint=in_use.hint)
+    return tuple(replace(none, name=layer, layer=layer) for layer in run.lab.layers if layer in layers)
 
 
 def _with_history(run: LabRun, report: DriftReport, entries: tuple[Acceptance, ...], *, narrowed: bool) -> DriftReport:
@@ -135,5 +139,8 @@ def _with_history(run: LabRun, report: DriftReport, entries: tuple[Acceptance, .
     report = replace(report, entries=found, gone=gone, unused=unused if complete else ())
     for warning in memory.warnings:
         report = report.with_warning(warning)
-    memory.keep(kept)
+    try:
+        memory.keep(kept)
+    except UserError as error:
+        report = report.with_warning(f"what was found is not remembered: {error}")
     return report
