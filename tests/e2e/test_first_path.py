@@ -244,4 +244,4 @@ def test_help_names_every_command_and_none_is_missing_its_file() -> None:
     from labctl.cli._main import COMMANDS
 
     folder = Path(__file__).parents[2] / "src" / "labctl" / "cli"
-    assert {p.stem for p in folder.glob("[a-z]*.py")} == set(COMMANDS)
+    assert {p.stem.rstrip("_") for p in folder.glob("[a-z]*.py")} == set(COMMANDS)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "up": "Apply the layers in order, until the lab is as described.",
     "plan": "Show what `up` would change.",
+    "drift": "Show what changed outside of labctl, and what the code has that was not applied.",
     "down": "Destroy layers, and what depends on them.",
     "resume": "Go on with the last `up` or `down` that did not end well.",
     "status": "Show where the lab stands.",
@@ -35,6 +36,7 @@ COMMANDS = {
     "ssh": "Get into a guest, or run a command there.",
     "console": "Show what a guest said since its start.",
     "render": "Print a guest's cloud-init.",
+    "import": "Bring a guest that is already there into the lab's state.",
     "untaint": "Keep a guest that Terraform would destroy and make anew.",
     "unlock": "Show the lock on a stack's state, or break it.",
     "secrets": "List, seed and read the lab's secrets.",
@@ -46,6 +48,10 @@ COMMANDS = {
 }
 
 
+_MODULES = {"import": "import_"}
+"""Where a command's name cannot be a module's."""
+
+
 class _LazyGroup(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -53,7 +59,7 @@ class _LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"labctl.cli.{cmd_name}")
+        module = import_module(f"labctl.cli.{_MODULES.get(cmd_name, cmd_name)}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         return command

@@ -168,6 +168,30 @@ def events_of(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+class Unwritten(Journal):
+    """Of a run that only looks, and that does not hold the lab: nothing of another run is touched, and nothing stays.
+
+    Args:
+        folder: Its own, for plans. It must not be there yet.
+        command: What runs.
+    """
+
+    def __init__(self, folder: Path, command: str) -> None:
+        self.command, self.began = command, datetime.now(UTC).isoformat(timespec="seconds")
+        self.run_id, self.folder = folder.name, folder
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+
+    def write(self, event: Event) -> None:
+        """Keeps nothing."""
+
+    def close(self) -> None:
+        """Removes the folder."""
+        self.discard()
+
+
 @contextmanager
 def lab_lock(paths: RunPaths, command: str, patience_s: float = 0.0) -> Iterator[None]:
     """Holds the lab for one run. The lock goes with the process, so a killed run leaves none.
@@ -178,7 +202,7 @@ def lab_lock(paths: RunPaths, command: str, patience_s: float = 0.0) -> Iterator
         patience_s: How long another run is waited for.
 
     Raises:
-        UserError: Another run holds it; the message says which, since when and with what process.
+        InUse: Another run holds it; the message says which, since when and with what process.
     """
     deadline = time.monotonic() + patience_s
     path = paths.root / LOCK
@@ -211,10 +235,14 @@ def _noted(text: str) -> dict[str, Any]:
     return noted if isinstance(noted, dict) else {}
 
 
-def _held(text: str, what: str) -> UserError:
+class InUse(UserError):
+    """Another run holds the lab."""
+
+
+def _held(text: str, what: str) -> InUse:
     noted = _noted(text)
     who = f"labctl {noted.get('command', '?')} (process {noted.get('pid', '?')}, since {noted.get('since', '?')})"
-    return UserError(f"{what} is in use by {who}", hint="Wait until it has ended, or stop it with Ctrl-C there.")
+    return InUse(f"{what} is in use by {who}", hint="Wait until it has ended, or stop it with Ctrl-C there.")
 
 
 def holder(paths: RunPaths) -> int | None:

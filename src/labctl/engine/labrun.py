@@ -39,6 +39,7 @@ class LabRun(Run):
     facts: Facts | None = None
     session: LabSession | None = None
     session_problem: LabError | None = None
+    target_problem: LabError | None = None
     own_provider: OwnProvider = field(default_factory=OwnProvider)
 
     @property
@@ -66,13 +67,25 @@ class LabRun(Run):
 
     @property
     def target(self) -> TargetSession:
-        """The hypervisor's address and credentials, after stage `target`."""
+        """The hypervisor's address and credentials, after stage `target`.
+
+        Raises:
+            LabError: A run that goes on without it asks for it.
+        """
+        if self.target_problem is not None:
+            raise self.target_problem
         assert self._target is not None
         return self._target
 
     @property
     def hypervisor(self) -> Proxmox:
-        """The hypervisor's API, after stage `target`."""
+        """The hypervisor's API, after stage `target`.
+
+        Raises:
+            LabError: A run that goes on without it asks for it.
+        """
+        if self.target_problem is not None:
+            raise self.target_problem
         assert self._hypervisor is not None
         return self._hypervisor
 

@@ -140,6 +140,11 @@ class LabPaths(RunPaths):
         return Path(named).absolute() if named else self.file.parent / ".cache" / "labctl" / "mirror"
 
     @property
+    def drift(self) -> Path:
+        """What drift checks found, and what they remember."""
+        return self.root / "drift"
+
+    @property
     def sandbox(self) -> Path:
         """The emulated hypervisor and its guests."""
         return self.root / "sandbox"

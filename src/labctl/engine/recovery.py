@@ -106,7 +106,7 @@ def take_over(run: LabRun, stack: StackRun) -> bool:
             planned = candidates(tool.show_plan(file), before.creates)
             found = leftovers(planned, _look(run, planned)) if planned else ()
             if found:
-                _enter(run, stack, tool, found)
+                enter(run, stack, tool, found)
     finally:
         file.unlink(missing_ok=True)
     for one in found:
@@ -175,7 +175,12 @@ def _look(run: LabRun, planned: Sequence[Mapping[str, Any]]) -> Found:
     )
 
 
-def _enter(run: LabRun, stack: StackRun, tool: Terraform, found: tuple[Leftover, ...]) -> None:
+def enter(run: LabRun, stack: StackRun, tool: Terraform, found: tuple[Leftover, ...]) -> None:
+    """Enters into the stack's state what is there, as it is planned; the next plan then shows what differs.
+
+    Raises:
+        TerraformError: The state is locked, or changed meanwhile.
+    """
     _push(run, stack, tool, entered(tool.state_pull(), found, run.toolchain.engine.version_text))
 
 

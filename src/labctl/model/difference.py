@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from labctl.model.plan import Action, PlanSummary, ResourceChange
@@ -23,6 +23,7 @@ class AttributeChange:
         sensitive: The values must not be shown.
         unknown: The new value is known after the apply only.
         replaces: It is this that forces a replacement.
+        keys: The path in its parts, each with its index.
     """
 
     path: str
@@ -31,6 +32,7 @@ class AttributeChange:
     sensitive: bool = False
     unknown: bool = False
     replaces: bool = False
+    keys: tuple[str | int, ...] = field(default=(), compare=False, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The entry in the `stack_plan` events."""
@@ -66,9 +68,10 @@ def attribute_changes(change: ResourceChange) -> tuple[AttributeChange, ...]:
             continue
         path = _path(keys, change)
         if _holds_true(old.sensitive) or _holds_true(new.sensitive):
-            found.append(AttributeChange(path, sensitive=True, unknown=unknown, replaces=replaces))
+            found.append(AttributeChange(path, sensitive=True, unknown=unknown, replaces=replaces, keys=keys))
         else:
-            found.append(AttributeChange(path, old.value, None if unknown else new.value, unknown=unknown, replaces=replaces))
+            value = None if unknown else new.value
+            found.append(AttributeChange(path, old.value, value, unknown=unknown, replaces=replaces, keys=keys))
     return tuple(found)
 
 

@@ -1,11 +1,11 @@
-"""Reads the text of `lab.yaml`; an error says file, line, what was found and what is allowed."""
+"""Reads `lab.yaml`, and other files that people write; an error says file, line, what was found and what is allowed."""
 
 from __future__ import annotations
 
 import re
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
@@ -15,6 +15,7 @@ from labctl.model.errors import UserError, nearest
 from labctl.model.lab import Lab
 
 Loc = tuple[str | int, ...]
+M = TypeVar("M", bound=BaseModel)
 
 _ALLOWED = {
     "int_type": "a whole number without quotes or unit",
@@ -24,6 +25,8 @@ _ALLOWED = {
     "bool_parsing": "true or false",
     "string_type": "text",
     "tuple_type": "a list",
+    "date_from_datetime_parsing": "a day as 2026-12-31",
+    "date_from_datetime_inexact": "a day as 2026-12-31",
     "missing": "this key, which is required",
 }
 
@@ -35,8 +38,24 @@ def parse_lab(text: str, filename: str = "lab.yaml") -> Lab:
         UserError: The text is empty, not YAML, or does not describe a lab; the message names the file, the line, what was
             found and what is allowed.
     """
+    document = load_yaml(text, filename)
+    if document is None:
+        raise UserError(
+            "is empty",
+            where=filename,
+            hint="Start from lab.yaml or examples/proxmox.yaml of the repository.",
+        )
+    return validated(Lab, document, filename)
+
+
+def load_yaml(text: str, filename: str) -> Any:
+    """The document in `text`, with the lines that its parts are on; None where it is empty.
+
+    Raises:
+        UserError: It is not YAML.
+    """
     try:
-        document = YAML(typ="rt").load(text)
+        return YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(
@@ -46,21 +65,23 @@ def parse_lab(text: str, filename: str = "lab.yaml") -> Lab:
         ) from error
     except YAMLError as error:
         raise UserError(f"is not YAML: {error}", where=filename) from error
-    if document is None:
-        raise UserError(
-            "is empty",
-            where=filename,
-            hint="Start from lab.yaml or examples/proxmox.yaml of the repository.",
-        )
+
+
+def validated(model: type[M], document: Any, filename: str) -> M:
+    """What a document of `load_yaml` describes.
+
+    Raises:
+        UserError: It does not describe one; the message names the file, the line, what was found and what is allowed.
+    """
     if not isinstance(document, Mapping):
         raise UserError(
-            f"found {_kind(document)} at the top, allowed: the keys {', '.join(Lab.model_fields)}",
+            f"found {_kind(document)} at the top, allowed: the keys {', '.join(model.model_fields)}",
             where=f"{filename}:1",
         )
     try:
-        return Lab.model_validate(_plain(document))
+        return model.model_validate(_plain(document))
     except ValidationError as error:
-        raise _as_user_error(error, document, filename) from error
+        raise _as_user_error(error, document, filename, model) from error
 
 
 def _plain(node: Any) -> Any:
@@ -79,21 +100,21 @@ def _kind(value: object) -> str:
     return "a list" if isinstance(value, Sequence) and not isinstance(value, str) else repr(value)
 
 
-def _as_user_error(error: ValidationError, document: Any, filename: str) -> UserError:
+def _as_user_error(error: ValidationError, document: Any, filename: str, model: type[BaseModel]) -> UserError:
     found = error.errors(include_url=False)
-    sentences = [_sentence(item, document, filename) for item in found]
+    sentences = [_sentence(item, document, filename, model) for item in found]
     where, message, hint = sentences[0]
     more = "".join(f"\n{w}: {m}" + (f" {h}" if h else "") for w, m, h in sentences[1:])
     return UserError(message + more, where=where, hint=hint)
 
 
-def _sentence(item: Any, document: Any, filename: str) -> tuple[str, str, str]:
+def _sentence(item: Any, document: Any, filename: str, model: type[BaseModel]) -> tuple[str, str, str]:
     loc: Loc = tuple(item["loc"])
     path = ".".join(str(part) for part in loc)
     where = f"{filename}:{_line(document, loc)}"
     kind = item["type"]
     if kind == "extra_forbidden":
-        return where, f"unknown key {path!r}", nearest(str(loc[-1]), _fields_at(loc[:-1]))
+        return where, f"unknown key {path!r}", nearest(str(loc[-1]), _fields_at(model, loc[:-1]))
     if kind == "missing":
         return where, f"{path or 'the file'} is missing", ""
     if kind == "literal_error":
@@ -119,8 +140,8 @@ def _line(document: Any, loc: Loc) -> int:
     return line
 
 
-def _fields_at(loc: Loc) -> list[str]:
-    model: Any = Lab
+def _fields_at(top: type[BaseModel], loc: Loc) -> list[str]:
+    model: Any = top
     for part in loc:
         if isinstance(part, int):
             continue

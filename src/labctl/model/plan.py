@@ -5,7 +5,7 @@ Source of the format: Terraform's "JSON Output Format" documentation, format ver
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -152,13 +152,21 @@ def parse_plan(stack: str, document: Mapping[str, Any]) -> PlanSummary:
         stack: The stack's name.
         document: What `terraform show -json PLANFILE` printed.
     """
-    changes = tuple(
-        change
-        for item in document.get("resource_changes", ())
-        if item.get("mode", "managed") == "managed" and not _silent(change := _change(item))
-    )
+    changes = tuple(change for change in _changes(document, "resource_changes") if not _silent(change))
     outputs = tuple(sorted(name for name, item in document.get("output_changes", {}).items() if item.get("actions") != ["no-op"]))
     return PlanSummary(stack, changes, outputs)
+
+
+def parse_drift(document: Mapping[str, Any]) -> dict[str, ResourceChange]:
+    """What the plan's refresh found changed since the state was written, by address: from the state (`before`) to the world.
+
+    It has all that differs, also what nobody manages and what only looks different.
+    """
+    return {change.address: change for change in _changes(document, "resource_drift")}
+
+
+def _changes(document: Mapping[str, Any], part: str) -> Iterator[ResourceChange]:
+    return (_change(item) for item in document.get(part, ()) if item.get("mode", "managed") == "managed")
 
 
 def _silent(change: ResourceChange) -> bool:

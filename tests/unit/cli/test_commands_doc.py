@@ -24,8 +24,9 @@ def _walk(command: Any, path: list[str]) -> Iterator[tuple[str, Command]]:
     names = command.list_commands(None) if hasattr(command, "list_commands") else []
     for name in names:
         yield from _walk(command.get_command(None, name), [*path, name])
-    if not names:
-        options = {o for p in command.params if p.param_type_name == "option" for o in (*p.opts, *p.secondary_opts)}
+    if not names or command.invoke_without_command:
+        shown = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
+        options = {o for p in shown for o in (*p.opts, *p.secondary_opts)}
         arguments = {
             str(p.metavar) if p.required else f"[{p.metavar}]" for p in command.params if p.param_type_name == "argument"
         }

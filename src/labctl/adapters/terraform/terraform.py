@@ -212,10 +212,11 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
         destroy: bool = False,
         refresh_only: bool = False,
         refresh: bool = True,
+        lock: bool = True,
         targets: Iterable[str] = (),
         sink: EventSink | None = None,
     ) -> PlanOutcome:
-        """Plans into a file (mode 0600, it holds sensitive values)."""
+        """Plans into a file (mode 0600, it holds sensitive values). Without `lock` the state may change meanwhile."""
         result = self.cmd(
             "plan",
             sink=sink,
@@ -225,7 +226,8 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # python-ter
             no_color=IsFlagged,
             input=False,
             detailed_exitcode=IsFlagged,
-            lock_timeout=self._lock_timeout,
+            lock=None if lock else False,
+            lock_timeout=self._lock_timeout if lock else None,
             parallelism=self._parallelism,
             out=str(out),
             destroy=_flag(destroy),
