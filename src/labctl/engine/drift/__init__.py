@@ -1,0 +1,1 @@
+"""A drift check: what the world has against what is described."""
