@@ -8,9 +8,9 @@ from functools import partial
 from typing import TypeVar
 
 from labctl.adapters.proxmox._client import Proxmox
-from labctl.adapters.proxmox.errors import NotTheApi, PermissionMissing, TokenRefused, Unreachable
+from labctl.adapters.proxmox.errors import PermissionMissing
 from labctl.model.drift.proxmox import Declared, Inventory, place, to_ask
-from labctl.model.errors import AdapterError, LabError
+from labctl.model.errors import LabError
 from labctl.model.inventory import Volume
 from labctl.model.privileges import Permissions
 
@@ -32,18 +32,16 @@ class _Reader:
             return read()
         except LabError as error:
             self.problems.append(_sentence(what, error))
-            if isinstance(error, TokenRefused) or (isinstance(error, Unreachable | NotTheApi) and not self._answers()):
-                raise _NoMore from error
-            return unknown
+            if isinstance(error, PermissionMissing) or self._answers():
+                return unknown
+            raise _NoMore from error
 
     def _answers(self) -> bool:
         """Whether the API answers at all: one call that hangs must neither hide the others nor let each of them hang too."""
         try:
             self.proxmox.version()
-        except AdapterError:
+        except LabError:
             return False
-        except LabError as error:
-            return isinstance(error, PermissionMissing)
         return True
 
 

@@ -52,6 +52,8 @@ def _declared(run: LabRun, problems: list[str]) -> Declared:
 def _written(run: LabRun, stack: StackRun, problems: list[str]) -> Written:
     """A stack's state, or that it cannot be read: then its guests are known by lab.yaml and their tags only."""
     if not run.readable(stack):
+        if _never_deployed(run):
+            return Written(stack.name, stack.layer)
         problems.append(_blind(stack, run.unreadable_reason()))
         return Written(stack.name, stack.layer, readable=False)
     from labctl.engine.session import state_content
@@ -64,6 +66,13 @@ def _written(run: LabRun, stack: StackRun, problems: list[str]) -> Written:
         problems.append(_blind(stack, str(error)))
         return Written(stack.name, stack.layer, readable=False)
     return Written(stack.name, stack.layer, document)
+
+
+def _never_deployed(run: LabRun) -> bool:
+    """Whether there is no foundation: then there is no store either in which a state could lie."""
+    from labctl.engine.session import LOCAL_LAYER, state_content
+
+    return not any(state_content(None, run.paths, stack.name, LOCAL_LAYER) for stack in run.stacks if stack.layer == LOCAL_LAYER)
 
 
 def _blind(stack: StackRun, why: str) -> str:
