@@ -281,3 +281,16 @@ HARMLESS = (
         "node pve9 is offline",
     ),
 )
+
+
+def tables() -> str:
+    """Both tables as docs/drift-proxmox.md has them."""
+    seeded = "".join(
+        f"| {case.title} | {case.kind} | `{case.id}` | {case.severity} | {f'`{case.attribute}`' * bool(case.attribute)} |\n"
+        for case in SEEDED
+    )
+    harmless = "".join(f"| {case.title} | {f'note: …{case.note}…' * bool(case.note)} |\n" for case in HARMLESS)
+    return (
+        f"| change | kind | id | severity | attribute |\n|---|---|---|---|---|\n{seeded}\n"
+        f"| stays clean | |\n|---|---|\n{harmless}"
+    )

@@ -35,6 +35,14 @@ MAPPED = {
     "audio": "id=10de:1aef,iommugroup=14,node=pve,path=0000:01:00.1,subsystem-id=10de:147d",
 }
 AUDITOR = "labctl-drift@pve!nightly"
+_TO = f"--users labctl-drift@pve --tokens '{AUDITOR}' --roles"
+GRANTS = (
+    f"pveum acl modify / {_TO} PVEAuditor",
+    'pveum role add LabctlDriftFiles --privs "Datastore.Allocate Datastore.Audit"',
+    f"pveum acl modify /storage/local {_TO} LabctlDriftFiles",
+    f"pveum acl modify /storage/local-lvm {_TO} LabctlDriftFiles",
+)
+"""As docs/drift-proxmox.md has them."""
 
 
 @dataclass
@@ -113,10 +121,8 @@ def make(pve: Pve) -> DriftLab:
     pve.call("POST", "access/users", userid="labctl-drift@pve")
     made = pve.call("POST", "access/users/labctl-drift@pve/token/nightly", privsep=1)
     one = DriftLab(pve, lab, {}, Secret(made["value"]))
-    for path, role in (("/", "PVEAuditor"), ("/storage/local", "LabctlDriftFiles"), ("/storage/local-lvm", "LabctlDriftFiles")):
-        if role == "LabctlDriftFiles" and role not in {known["roleid"] for known in pve.call("GET", "access/roles")}:
-            pve.call("POST", "access/roles", roleid=role, privs="Datastore.Allocate Datastore.Audit")
-        pve.call("PUT", "access/acl", path=path, users="labctl-drift@pve", tokens=AUDITOR, roles=role)
+    for command in GRANTS:
+        pve.pveum(command)
     pve.call("PUT", "cluster/firewall/options", enable=1)
     one.states = {layer: Written(layer, layer, _state(lab, layer)) for layer in ("foundation", "platform")}
     remake(one)
