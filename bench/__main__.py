@@ -21,6 +21,7 @@ from bench.samples import CPU, Samples
 from bench.workloads import WORKLOADS
 
 LAB = "e"
+INVENTORY = "i"
 RESULTS = Path(__file__).parents[1] / ".cache" / "bench.json"
 
 
@@ -63,6 +64,7 @@ LINES = {
         Line("no-op plan", "raw plan", 1 / 0.9),
         Line("no-op up", "raw plan", 1 / 0.9),
     ),
+    "i": (Line("read and join"), Line("join"), Line("join, all strangers"), Line("join, all missing")),
     "e": (Line("raw plan"), Line("no-op plan", "raw plan"), Line("no-op up", "raw plan"), Line("first up"), Line("help")),
 }
 MEMORY = ("memory", "memory in the first up")
@@ -75,7 +77,7 @@ def main() -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     results: dict[str, dict[str, list[float]]] = {}
     print(f"medians of {options.runs} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n", flush=True)
-    for workload in options.workloads or (*WORKLOADS, LAB):
+    for workload in options.workloads or (*WORKLOADS, LAB, INVENTORY):
         samples = _measure(workload, options.runs)
         results[workload] = samples.series
         _show(workload, samples)
@@ -86,7 +88,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measures labctl against the raw terraform processes.")
-    parser.add_argument("workloads", nargs="*", choices=[*WORKLOADS, LAB, []], metavar="WORKLOAD", help="a to e; all by default")
+    parser.add_argument("workloads", nargs="*", choices=[*WORKLOADS, LAB, INVENTORY, []], metavar="WORKLOAD", help="a to e, i")
     parser.add_argument("--runs", type=int, default=9, metavar="N", help="rounds; 9 by default")
     return parser.parse_args()
 
@@ -96,6 +98,10 @@ def _measure(workload: str, runs: int) -> Samples:
         from bench.lab import measure_lab
 
         return measure_lab(runs)
+    if workload == INVENTORY:
+        from bench.inventory import measure_inventory
+
+        return measure_inventory(runs)
     from bench.projects import measure_project
 
     return measure_project(WORKLOADS[workload], runs)
@@ -103,7 +109,8 @@ def _measure(workload: str, runs: int) -> Samples:
 
 def _show(workload: str, samples: Samples) -> None:
     """One workload's part of the table."""
-    title = WORKLOADS[workload].title if workload in WORKLOADS else "a lab on the sandbox"
+    others = {LAB: "a lab on the sandbox", INVENTORY: "a drift check's inventory: 5,000 guests, 20,000 volumes"}
+    title = WORKLOADS[workload].title if workload in WORKLOADS else others[workload]
     print(f"({workload}) {title}")
     print("| what | wall s | ratio | target | CPU s | ratio |\n|---|---|---|---|---|---|")
     for line in LINES[workload]:

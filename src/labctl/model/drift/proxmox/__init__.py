@@ -42,10 +42,11 @@ def compare(seen: Inventory, declared: Declared, now: datetime, unmanaged: Unman
         now: The time of the check (UTC).
         unmanaged: Whether guests of others, outside of the lab's pool, are findings.
     """
+    placed = place(seen, declared)
     parts = (
-        compare_guests(seen, declared, unmanaged),
-        compare_settings(seen, declared),
-        compare_files(seen, declared),
+        compare_guests(seen, declared, placed, unmanaged),
+        compare_settings(seen, placed),
+        compare_files(seen, declared, placed),
         compare_mappings(seen, declared),
         compare_pools(seen, declared),
         compare_access(seen, declared, now),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from labctl.model.drift.finding import Finding, Kind, Severity
-from labctl.model.drift.proxmox.guests import place
+from labctl.model.drift.proxmox.guests import Placed
 from labctl.model.drift.proxmox.settings import volume_of
 from labctl.model.drift.proxmox.world import Declared, DeclaredThing, Inventory, Part, found, some
 from labctl.model.inventory import Volume
@@ -33,7 +33,7 @@ def may_list(seen: Inventory, datastore: str, content: str) -> str:
     return f"Datastore.Allocate on {path}"
 
 
-def compare_files(seen: Inventory, declared: Declared) -> Part:
+def compare_files(seen: Inventory, declared: Declared, placed: Placed) -> Part:
     """All that lies on the lab's datastores."""
     stores = declared.datastores
     wanted = ((stores.snippets, "snippets"), (stores.images, "import"), (stores.disks, "images"))
@@ -49,7 +49,7 @@ def compare_files(seen: Inventory, declared: Declared) -> Part:
         if content != "images":
             findings += _files(seen, declared, datastore, content, complete=not lacking)
         else:
-            orphans, problems = _orphans(seen, declared, datastore)
+            orphans, problems = _orphans(seen, declared, placed, datastore)
             findings += orphans
     return Part(tuple(findings), problems, looked=sum(len(volumes) for volumes in seen.volumes.values()) + len(declared.files))
 
@@ -82,13 +82,13 @@ def _file_missing(file: DeclaredThing, content: str) -> Finding:
     return found(Kind.MISSING, file.origin.address, text, severity, origin=file.origin, guest=file.guest)
 
 
-def _orphans(seen: Inventory, declared: Declared, datastore: str) -> tuple[list[Finding], tuple[str, ...]]:
+def _orphans(seen: Inventory, declared: Declared, placed: Placed, datastore: str) -> tuple[list[Finding], tuple[str, ...]]:
     """Disks whose guest is gone, and disks of the lab's guests that these do not name."""
     if seen.guests is None:
         return [], ()
     listed = {guest.vmid for guest in seen.guests} | seen.taken
     names = {guest.vmid: guest for guest in declared.guests}
-    used = {mine.vmid: _used(seen, mine.vmid) for mine, _ in place(seen, declared).matched}
+    used = {mine.vmid: _used(seen, mine.vmid) for mine, _ in placed.matched}
     findings, unasked = [], []
     for volume in seen.volumes[datastore]:
         if volume.content not in DISKS or not volume.vmid:

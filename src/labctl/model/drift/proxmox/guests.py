@@ -92,11 +92,11 @@ def to_ask(seen: Inventory, declared: Declared) -> tuple[int, ...]:
     return (*sorted(mine), *sorted(disks)[:MOST_ASKED])
 
 
-def compare_guests(seen: Inventory, declared: Declared, unmanaged: Unmanaged) -> Part:
+def compare_guests(seen: Inventory, declared: Declared, placed: Placed, unmanaged: Unmanaged) -> Part:
     """Guests against the states and lab.yaml."""
-    placed = place(seen, declared)
     findings = [one for mine, guest in placed.matched for one in _compared(mine, guest, seen)]
-    findings += [_stranger(guest, declared) for guest in placed.strangers]
+    wanted = {mine.vmid: mine for mine in declared.guests}
+    findings += [_stranger(guest, wanted.get(guest.vmid), declared.lab) for guest in placed.strangers]
     findings += [_missing(mine) for mine in placed.missing]
     findings += [_hidden(mine) for mine in placed.hidden]
     if unmanaged == "all":
@@ -144,14 +144,14 @@ def _unmanaged(guest: GuestEntry, severity: Severity, why: str) -> Finding:
     return found(Kind.UNMANAGED, f"{guest.kind}/{guest.vmid}", text, severity, guest=guest.name, node=guest.node)
 
 
-def _stranger(guest: GuestEntry, declared: Declared) -> Finding:
-    for mine in declared.guests:
-        if mine.vmid == guest.vmid:
-            return _unmanaged(guest, Severity.HIGH, f"and has the VMID that lab.yaml gives to {mine.name}")
-    if guest.pool == declared.lab:
+def _stranger(guest: GuestEntry, mine: DeclaredGuest | None, lab: str) -> Finding:
+    """The finding for a guest of the lab's concern; `mine` is who should have its VMID."""
+    if mine is not None:
+        return _unmanaged(guest, Severity.HIGH, f"and has the VMID of the lab's guest {mine.name}")
+    if guest.pool == lab:
         return _unmanaged(guest, Severity.MEDIUM, f"and is in the lab's pool {guest.pool}")
-    if {"labctl", declared.lab} <= set(guest.tags):
-        return _unmanaged(guest, Severity.MEDIUM, f"and has the lab's tags labctl and {declared.lab}")
+    if {"labctl", lab} <= set(guest.tags):
+        return _unmanaged(guest, Severity.MEDIUM, f"and has the lab's tags labctl and {lab}")
     return _unmanaged(guest, Severity.MEDIUM, "and has the name of a guest of the lab")
 
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from labctl.model.drift.finding import MASK, Change, Finding, Kind, Severity
-from labctl.model.drift.proxmox.guests import place
-from labctl.model.drift.proxmox.world import Declared, DeclaredGuest, Inventory, Part, change, found, some
+from labctl.model.drift.proxmox.guests import Placed
+from labctl.model.drift.proxmox.world import DeclaredGuest, Inventory, Part, change, found, some
 from labctl.model.inventory import Option
 
 UNUSED = re.compile(r"unused\d+")
@@ -21,9 +21,9 @@ def volume_of(option: Option) -> str:
     return match[1] if match and not option.name.startswith("net") else ""
 
 
-def compare_settings(seen: Inventory, declared: Declared) -> Part:
+def compare_settings(seen: Inventory, placed: Placed) -> Part:
     """The lab's own guests, one by one."""
-    findings = [one for mine, _ in place(seen, declared).matched for one in _of_guest(mine, seen)]
+    findings = [one for mine, _ in placed.matched for one in _of_guest(mine, seen)]
     return Part(tuple(findings), looked=len(seen.options) + len(seen.firewalls))
 
 
