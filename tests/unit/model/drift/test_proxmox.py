@@ -179,6 +179,23 @@ def test_every_guest_ends_in_exactly_one_place(guests, wanted, taken, asked, onl
         assert f"{guest.kind}/{guest.vmid}" in {one.id for one in everything.findings}
 
 
+@pytest.mark.parametrize(
+    ("more", "where"),
+    [
+        ({}, "strangers"),
+        ({"tags": ("labctl", "other")}, "foreign"),
+        ({"tags": ("labctl", "other"), "pool": "datalab"}, "strangers"),
+        ({"name": "nas"}, "foreign"),
+        ({"name": "nas", "tags": ("datalab", "labctl")}, "strangers"),
+        ({"name": "nas", "tags": ("datalab",)}, "foreign"),
+    ],
+)
+def test_whose_concern_a_guest_is(more: dict[str, Any], where: str) -> None:
+    guest = replace(GuestEntry(300, "vault", "pve", "qemu", "running"), **more)
+    placed = place(replace(SEEN, guests=(SEEN_VAULT, guest)), DECLARED)
+    assert getattr(placed, where) == (guest,)
+
+
 def test_foreign_guests_are_one_note() -> None:
     others = tuple(GuestEntry(300 + n, f"nas{n}", "pve", "qemu", "running") for n in range(40))
     found = compare(replace(SEEN, guests=(SEEN_VAULT, *others)), DECLARED, NOW)
