@@ -20,8 +20,12 @@ from pathlib import Path
 from bench.samples import CPU, Samples
 from bench.workloads import WORKLOADS
 
-LAB, SERVICES = "e", "f"
-TITLES = {LAB: "a lab on the sandbox", SERVICES: "six Compose projects"}
+LAB, SERVICES, INVENTORY = "e", "f", "g"
+TITLES = {
+    LAB: "a lab on the sandbox",
+    SERVICES: "six Compose projects",
+    INVENTORY: "a drift check's inventory: 5,000 guests, 20,000 volumes",
+}
 RESULTS = Path(__file__).parents[1] / ".cache" / "bench.json"
 
 
@@ -71,6 +75,7 @@ LINES = {
         Line("six projects, re-attached", "six terraform_data"),
         Line("drift check, re-attached", "six terraform_data"),
     ),
+    "g": (Line("read and join"), Line("join"), Line("join, all strangers"), Line("join, all missing")),
 }
 MEMORY = ("memory", "memory in the first up")
 MEMORY_MIB = 100
@@ -94,7 +99,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measures labctl against the raw terraform processes.")
     parser.add_argument(
-        "workloads", nargs="*", choices=[*WORKLOADS, *TITLES, []], metavar="WORKLOAD", help="a to f; all by default"
+        "workloads", nargs="*", choices=[*WORKLOADS, *TITLES, []], metavar="WORKLOAD", help="a to g; all by default"
     )
     parser.add_argument("--runs", type=int, default=9, metavar="N", help="rounds; 9 by default")
     return parser.parse_args()
@@ -109,6 +114,10 @@ def _measure(workload: str, runs: int) -> Samples:
         from bench.services import measure_services
 
         return measure_services(runs)
+    if workload == INVENTORY:
+        from bench.inventory import measure_inventory
+
+        return measure_inventory(runs)
     from bench.projects import measure_project
 
     return measure_project(WORKLOADS[workload], runs)

@@ -109,6 +109,64 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """An option of a guest's configuration.
+
+    Attributes:
+        name: As `memory` or `virtio0`.
+        value: What counts now; None where it will be set only by what is pending.
+        pending: What counts after the next start; None where nothing waits.
+        removed: Whether the next start drops it.
+    """
+
+    name: str
+    value: str | None
+    pending: str | None = None
+    removed: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether a change of it waits for the guest's next start."""
+        return self.removed or (self.pending is not None and self.pending != self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class PciMapping:
+    """A PCI device under a name. `troubles` is what the node has to say against it, "" for nothing."""
+
+    name: str
+    troubles: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """An API token of a user; `expires_s` in seconds since 1970-01-01 UTC, 0 for never."""
+
+    name: str
+    expires_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user with its tokens; `expires_s` as a token's."""
+
+    name: str
+    enabled: bool = True
+    expires_s: int = 0
+    tokens: tuple[ApiToken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A line of the access control list: `kind` is `user`, `group` or `token`."""
+
+    path: str
+    kind: str
+    subject: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
 class FirewallRule:
     """A rule of a guest's firewall: `in` or `out`, its action, the ports that it opens, its comment."""
 

@@ -56,10 +56,10 @@ def _guest(
     return Requirement("/vms/{vmid}", privilege, purpose, "/vms", "LabctlGuests", by_pool, since=since, until=until)
 
 
-def _datastore(which: str, privilege: str, purpose: str, instead: str = "") -> Requirement:
+def _datastore(which: str, privilege: str, purpose: str, instead: str = "", *, advisory: bool = False) -> Requirement:
     path = f"/storage/{{{which}}}"
     role = "LabctlFiles" if which != "disks" else "LabctlDisks"
-    return Requirement(path, privilege, purpose, path, role, ((path, instead),) if instead else ())
+    return Requirement(path, privilege, purpose, path, role, ((path, instead),) if instead else (), advisory=advisory)
 
 
 REQUIRED_PRIVILEGES: tuple[Requirement, ...] = (
@@ -103,6 +103,7 @@ REQUIRED_PRIVILEGES: tuple[Requirement, ...] = (
     _datastore("images", "Datastore.AllocateTemplate", "download the cloud image"),
     _datastore("images", "Datastore.Allocate", "remove the cloud image on `down`"),
     _datastore("disks", "Datastore.AllocateSpace", "see the datastore and make the guests' disks"),
+    _datastore("disks", "Datastore.Audit", "see disks whose guest is gone, in a drift check", advisory=True),
     Requirement(
         "/sdn/zones/localnetwork/{bridge}",
         "SDN.Use",

@@ -80,16 +80,16 @@ def parse_state(text: str | bytes | None, where: str) -> StackState:
             sensitive=frozenset(name for name, item in document.get("outputs", {}).items() if item.get("sensitive")),
             vmids=frozenset(_vmids(managed)),
             resources=len(managed),
-            tainted=tuple(address for address, _, instance in _instances(managed) if instance.get("status") == "tainted"),
-            addresses=frozenset(address for address, _, _ in _instances(managed)),
+            tainted=tuple(address for address, _, instance in instances(managed) if instance.get("status") == "tainted"),
+            addresses=frozenset(address for address, _, _ in instances(managed)),
             guests={
                 address: str(instance.get("attributes", {}).get("name") or resource["name"])
-                for address, resource, instance in _instances(managed)
+                for address, resource, instance in instances(managed)
                 if resource["type"] in _GUESTS
             },
             on_guests={
                 address: int(instance["attributes"]["vm_id"])
-                for address, resource, instance in _instances(managed)
+                for address, resource, instance in instances(managed)
                 if resource["type"] in _ON_GUESTS and instance.get("attributes", {}).get("vm_id")
             },
         )
@@ -105,7 +105,7 @@ def without(document: Mapping[str, Any], addresses: Collection[str]) -> dict[str
     """A state document without these managed resources, one serial on."""
     resources = []
     for resource in document.get("resources", ()):
-        kept = [instance for address, _, instance in _instances([resource]) if address not in addresses]
+        kept = [instance for address, _, instance in instances([resource]) if address not in addresses]
         if resource["mode"] != "managed" or len(kept) == len(resource["instances"]):
             resources.append(resource)
         elif kept:
@@ -113,8 +113,8 @@ def without(document: Mapping[str, Any], addresses: Collection[str]) -> dict[str
     return {**document, "resources": resources, "serial": int(document["serial"]) + 1}
 
 
-def _instances(managed: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Each instance with its address, as Terraform writes it, and its resource."""
+def instances(managed: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Each instance with its address, as Terraform writes it, and its resource, which comes second."""
     for resource in managed:
         module = f"{resource['module']}." if resource.get("module") else ""
         for instance in resource["instances"]:

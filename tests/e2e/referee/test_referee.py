@@ -10,6 +10,11 @@ from typing import Any
 
 import pytest
 
+from labctl.adapters.proxmox import Proxmox, take_inventory
+from labctl.engine.lab import open_lab
+from labctl.engine.target import running_target
+from labctl.model.drift.proxmox import Declared, DeclaredGuest, Origin
+from labctl.model.lab import Datastores
 from labctl.sandbox import control
 from tests.e2e.labfolder import LabFolder
 from tests.e2e.referee.allowlist import Allowed, judge, read_allowed
@@ -36,6 +41,28 @@ def test_a_labs_life_looks_the_same_to_another_emulator(recording: Path, fakepve
     verdict = judge(replay(recording, fakepve), read_allowed())
     for entry in verdict.unused:
         print(f"allowed for nothing here: {entry.method} {entry.path} | {entry.difference}")
+    assert not verdict.unexpected, str(verdict)
+
+
+def test_what_a_drift_check_reads_looks_the_same_to_another_emulator(lab: LabFolder, fakepve: Referee, tmp_path: Path) -> None:
+    """A small cluster, made by calls that both know, and then everything that the inventory reads of it."""
+    lab.ok("sandbox", "start")
+    home, pve = lab.work / "sandbox", lab.hypervisor()
+    control(home, "POST", "recording", {"name": "inventory"})
+    pve.pools.post(poolid="e2e")
+    pve.nodes("pve").qemu.post(vmid=201, name="gitlab", memory=512, pool="e2e", tags="e2e;labctl", scsi0="local-lvm:1")
+    pve.access.users.post(userid="labctl-drift@pve")
+    pve.access.users("labctl-drift@pve").token("nightly").post(expire=1811808000)
+    pve.access.acl.put(path="/", users="labctl-drift@pve", roles="PVEAuditor")
+    mine = DeclaredGuest(201, "gitlab", "pve", Origin("x", "platform", "platform"), "e2e")
+    found = open_lab(lab.path / "lab.yaml")
+    target = running_target(found.lab, found.paths)
+    assert target is not None
+    with Proxmox.connect(target.endpoint, target.token_id, target.token, target.ca_file) as client:
+        seen = take_inventory(client, Declared("e2e", "pve", Datastores(), (mine,), token_id=target.token_id))
+    assert seen.problems == ()
+    recorded = Path(control(home, "DELETE", "recording")["file"])
+    verdict = judge(replay(Path(recorded.rename(tmp_path / recorded.name)), fakepve), read_allowed())
     assert not verdict.unexpected, str(verdict)
 
 

@@ -113,7 +113,7 @@ def test_every_right_is_told_one_by_one(lab, make_facts):
     found = [check for check in checks(make_facts(lab, permissions=Permissions({})), lab) if check.id.startswith("right.")]
     assert len(found) > 18
     advisory = [check.title for check in found if check.verdict == "warn"]
-    assert advisory == ["Sys.Audit on /", "Sys.Audit on /nodes/pve"]
+    assert advisory == ["Sys.Audit on /", "Sys.Audit on /nodes/pve", "Datastore.Audit on /storage/local-lvm"]
     (agent,) = (check for check in found if "GuestAgent" in check.id)
     assert agent.title == "VM.GuestAgent.Unrestricted on /vms"
     assert "pveum acl modify /vms --users labctl@pve --tokens 'labctl@pve!labctl' --roles LabctlGuests" in agent.remedy

@@ -6,7 +6,18 @@ import pytest
 
 from labctl.adapters.proxmox import GuestMissing, NotTheApi, ProxmoxFailed, TaskFailed
 from labctl.model.errors import AdapterError
-from labctl.model.inventory import Datastore, GuestEntry, Node, Pool, Volume
+from labctl.model.inventory import (
+    Account,
+    ApiToken,
+    Datastore,
+    Grant,
+    GuestEntry,
+    Node,
+    Option,
+    PciMapping,
+    Pool,
+    Volume,
+)
 
 UPID = "UPID:pve:000003E9:00001B67:6922AAAA:qmstart:102:labctl@pve!labctl:"
 TASK = f"/nodes/pve/tasks/{UPID}"
@@ -43,6 +54,20 @@ READS = [
      lambda r: r == (Pool("a"), Pool("datalab", "a lab"))),
     ("firewall_enabled", (), "/cluster/firewall/options", {}, {"enable": 1, "digest": "x"}, lambda r: r is True),
     ("firewall_enabled", (), "/cluster/firewall/options", {}, {"digest": "x"}, lambda r: r is False),
+    ("pci_mappings", ("pve",), "/cluster/mapping/pci", {"check-node": ["pve"]},
+     [{"id": "b", "map": [], "checks": [{"severity": "error", "message": "Invalid configuration: x\n"},
+       {"severity": "warning", "message": "No mapping"}]}, {"id": "a", "map": [], "checks": []}],
+     lambda r: r == (PciMapping("a"), PciMapping("b", "Invalid configuration: x; No mapping"))),
+    ("accounts", (), "/access/users", {"full": ["1"]},
+     [{"userid": "root@pam", "enable": 1, "expire": 0},
+      {"userid": "ci@pve", "enable": 0, "expire": 7, "groups": "", "tokens": [
+          {"tokenid": "a", "expire": 1811808000, "privsep": 1}, {"tokenid": "b", "privsep": 0}]}],
+     lambda r: r == (Account("ci@pve", False, 7, (ApiToken("a", 1811808000), ApiToken("b"))), Account("root@pam"))),
+    ("grants", (), "/access/acl", {},
+     [{"path": "/vms/1", "type": "user", "ugid": "ci@pve", "roleid": "PVEVMUser", "propagate": 1}],
+     lambda r: r == (Grant("/vms/1", "user", "ci@pve", "PVEVMUser"),)),
+    ("roles", (), "/access/roles", {}, [{"roleid": "A", "privs": "Sys.Audit,VM.Audit", "special": 0}, {"roleid": "NoAccess"}],
+     lambda r: r == {"A": frozenset({"Sys.Audit", "VM.Audit"}), "NoAccess": frozenset()}),
     ("time", ("pve",), "/nodes/pve/time", {}, {"time": 1763784000, "localtime": 1763787600, "timezone": "Europe/Berlin"},
      lambda r: r == 1763784000),
 ]  # fmt: skip
@@ -64,15 +89,33 @@ def test_resources(stub, pve):
     assert stub.asked[0].fields == {"type": ["vm"]}
 
 
+def test_what_waits_for_a_guests_next_start(stub, pve):
+    stub.on("GET", "/nodes/pve/qemu/102/pending", [
+        {"key": "memory", "value": "512", "pending": "1024"}, {"key": "cores", "pending": 2},
+        {"key": "hostpci0", "value": "x", "delete": 1},
+        {"key": "onboot", "value": 1}, {"key": "name", "value": "vault"},
+    ])  # fmt: skip
+    found = pve.options(102)
+    assert found == (
+        Option("memory", "512", "1024"),
+        Option("cores", None, "2"),
+        Option("hostpci0", "x", removed=True),
+        Option("onboot", "1"),
+        Option("name", "vault"),
+    )
+    assert [option.name for option in found if option.waits] == ["memory", "cores", "hostpci0"]
+
+
 def test_resources_with_little_in_them(stub, pve):
     stub.on("GET", "/cluster/resources", [{"vmid": "9000", "type": "qemu", "node": "b", "template": 1, "lock": "clone"}])
     assert pve.resources() == (GuestEntry(9000, "", "b", "qemu", "unknown", template=True, lock="clone"),)
 
 
-@pytest.mark.parametrize("call", ["resources", "nodes", "permissions", "pools"])
+@pytest.mark.parametrize("call", ["resources", "nodes", "permissions", "pools", "accounts", "grants", "roles"])
 @pytest.mark.parametrize("data", ["text", 5, [5], [{"other": 1}], {"a": 5}])
 def test_an_answer_of_another_shape_is_told(stub, pve, call, data):
-    path = {"resources": "/cluster/resources", "permissions": "/access/permissions"}.get(call, f"/{call}")
+    paths = {"resources": "/cluster/resources", "permissions": "/access/permissions", "accounts": "/access/users"}
+    path = (paths | {"grants": "/access/acl", "roles": "/access/roles"}).get(call, f"/{call}")
     stub.on("GET", path, data)
     with pytest.raises(NotTheApi, match=f"GET {path} has another shape"):
         getattr(pve, call)()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,19 @@ from labctl.adapters.proxmox._parse import GuestStatus
 from labctl.adapters.proxmox._session import Session, path_of
 from labctl.adapters.proxmox.errors import GuestMissing, ProxmoxFailed, TaskFailed
 from labctl.model.errors import AdapterError
-from labctl.model.inventory import Datastore, FirewallRule, GuestEntry, Node, Pool, Release, Volume
+from labctl.model.inventory import (
+    Account,
+    Datastore,
+    FirewallRule,
+    Grant,
+    GuestEntry,
+    Node,
+    Option,
+    PciMapping,
+    Pool,
+    Release,
+    Volume,
+)
 from labctl.model.privileges import Permissions
 from labctl.model.secret import Secret
 
@@ -126,6 +138,30 @@ class Proxmox(AgentCalls):
     def firewall_enabled(self) -> bool:
         """Whether the datacenter's firewall is on; guests' rules count only then."""
         return self._read(lambda found: _parse.flag(found.get("enable")), "cluster/firewall/options")
+
+    def guest_firewall(self, vmid: int) -> bool:
+        """Whether the firewall of a guest is on."""
+        return self._read(lambda found: _parse.flag(found.get("enable")), self._guest_path(vmid, "firewall", "options"))
+
+    def options(self, vmid: int) -> tuple[Option, ...]:
+        """A guest's configuration, with what waits for its next start."""
+        return self._read(_parse.options, self._guest_path(vmid, "pending"))
+
+    def pci_mappings(self, node: str) -> tuple[PciMapping, ...]:
+        """The PCI mappings that the token may see, held against the devices of a node."""
+        return self._read(_parse.pci_mappings, "cluster/mapping/pci", **{"check-node": node})
+
+    def accounts(self) -> tuple[Account, ...]:
+        """The users that the token may see, at least its own, with their tokens."""
+        return self._read(_parse.accounts, "access/users", full=1)
+
+    def grants(self) -> tuple[Grant, ...]:
+        """The part of the access control list that the token may see."""
+        return self._read(_parse.grants, "access/acl")
+
+    def roles(self) -> Mapping[str, frozenset[str]]:
+        """Privileges by role."""
+        return self._read(_parse.roles, "access/roles")
 
     def time(self, node: str) -> int:
         """The node's clock, in seconds since 1970-01-01 UTC."""

@@ -8,7 +8,20 @@ from typing import Any, TypeVar
 
 from labctl.adapters.proxmox.errors import NotTheApi, not_the_api
 from labctl.model.errors import AdapterError
-from labctl.model.inventory import Datastore, FirewallRule, GuestEntry, Node, Pool, Release, Volume
+from labctl.model.inventory import (
+    Account,
+    ApiToken,
+    Datastore,
+    FirewallRule,
+    Grant,
+    GuestEntry,
+    Node,
+    Option,
+    PciMapping,
+    Pool,
+    Release,
+    Volume,
+)
 from labctl.model.privileges import Permissions
 
 T = TypeVar("T")
@@ -170,6 +183,56 @@ def firewall_rules(answer: list[Mapping[str, Any]]) -> tuple[FirewallRule, ...]:
         FirewallRule(str(item["type"]), str(item["action"]), str(item.get("dport") or ""), str(item.get("comment") or "").strip())
         for item in answer
     )
+
+
+def options(answer: list[Mapping[str, Any]]) -> tuple[Option, ...]:
+    """`GET /nodes/NODE/qemu/VMID/pending`."""
+    return tuple(
+        Option(
+            name=str(item["key"]),
+            value=_text(item.get("value")),
+            pending=_text(item.get("pending")),
+            removed=bool(int(item.get("delete") or 0)),
+        )
+        for item in answer
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def pci_mappings(answer: list[Mapping[str, Any]]) -> tuple[PciMapping, ...]:
+    """`GET /cluster/mapping/pci?check-node=NODE`."""
+    found = (
+        PciMapping(str(item["id"]), "; ".join(str(check["message"]).strip() for check in item.get("checks") or ()))
+        for item in answer
+    )
+    return tuple(sorted(found, key=lambda mapping: mapping.name))
+
+
+def accounts(answer: list[Mapping[str, Any]]) -> tuple[Account, ...]:
+    """`GET /access/users?full=1`."""
+    found = (
+        Account(
+            name=str(item["userid"]),
+            enabled=flag(item.get("enable", 1)),
+            expires_s=int(item.get("expire") or 0),
+            tokens=tuple(ApiToken(str(one["tokenid"]), int(one.get("expire") or 0)) for one in item.get("tokens") or ()),
+        )
+        for item in answer
+    )
+    return tuple(sorted(found, key=lambda account: account.name))
+
+
+def grants(answer: list[Mapping[str, Any]]) -> tuple[Grant, ...]:
+    """`GET /access/acl`."""
+    return tuple(Grant(str(item["path"]), str(item["type"]), str(item["ugid"]), str(item["roleid"])) for item in answer)
+
+
+def roles(answer: list[Mapping[str, Any]]) -> Mapping[str, frozenset[str]]:
+    """`GET /access/roles`."""
+    return {str(item["roleid"]): frozenset(words(item.get("privs"))) for item in answer}
 
 
 def status(answer: Mapping[str, Any]) -> GuestStatus:

@@ -18,7 +18,7 @@ from labctl.sandbox.pve.errors import ApiError, invalid
 from labctl.sandbox.pve.faults import parse_fault
 from labctl.sandbox.pve.host import Host
 from labctl.sandbox.pve.recording import Recorder
-from labctl.sandbox.pve.state import to_json
+from labctl.sandbox.pve.state import Guest, to_json
 from labctl.sandbox.settings import GuestInfo
 
 
@@ -60,6 +60,12 @@ class Control:
     def _serve(self, method: str, path: str, body: dict[str, Any]) -> object:
         if lock := re.fullmatch(r"guests/(\d+)/lock", path):
             return self._lock(method, lock[1], body)
+        if (pending := re.fullmatch(r"guests/(\d+)/pending", path)) and method == "POST":
+            return self._pending(pending[1], body)
+        if (moved := re.fullmatch(r"guests/(\d+)/node", path)) and method == "POST":
+            return self._move(moved[1], str(body.get("node", "")))
+        if node := re.fullmatch(r"nodes/([\w-]{1,63})", path):
+            return self._node(method, node[1], body)
         host = self._host
         calls: dict[tuple[str, str], Callable[[], object]] = {
             ("GET", "status"): self._status,
@@ -85,10 +91,48 @@ class Control:
             raise invalid(name="letters, digits, - and _ only")
         return {"file": str(self._recorder.start(name))}
 
-    def _lock(self, method: str, vmid: str, body: dict[str, Any]) -> object:
+    def _guest(self, vmid: str) -> Guest:
         guest = self._host.state.guests.get(vmid)
         if guest is None:
             raise ApiError(404, f"no guest {vmid}")
+        return guest
+
+    def _pending(self, vmid: str, body: dict[str, Any]) -> object:
+        """Changes options of a guest, or drops those that are null, so that the change waits for the guest's next start."""
+        guest = self._guest(vmid)
+        for name, value in body.items():
+            guest.effective.setdefault(name, guest.config.get(name))
+            guest.config.pop(name, None)
+            if value is not None:
+                guest.config[name] = value if isinstance(value, int) else str(value)
+        self._host.save()
+        return {"vmid": guest.vmid, "pending": sorted(guest.effective)}
+
+    def _move(self, vmid: str, node: str) -> object:
+        """Puts a guest on another node, as a migration does; what runs behind it goes on."""
+        host, guest = self._host, self._guest(vmid)
+        if node != host.node and node not in host.state.nodes:
+            raise ApiError(404, f"no node {node}")
+        guest.node = "" if node == host.node else node
+        host.save()
+        return {"vmid": guest.vmid, "node": host.node_of(guest)}
+
+    def _node(self, method: str, name: str, body: dict[str, Any]) -> object:
+        """A further node of the cluster: there, switched off, or gone again with all of its guests back on the emulated one."""
+        host = self._host
+        if name == host.node:
+            raise ApiError(400, f"{name} is the node that answers here")
+        if method == "DELETE":
+            host.state.nodes.pop(name, None)
+            for guest in host.state.guests.values():
+                guest.node = "" if guest.node == name else guest.node
+        else:
+            host.state.nodes[name] = bool(body.get("online", True))
+        host.save()
+        return dict(host.state.nodes)
+
+    def _lock(self, method: str, vmid: str, body: dict[str, Any]) -> object:
+        guest = self._guest(vmid)
         guest.lock = str(body.get("lock", "backup")) if method == "POST" else ""
         self._host.save()
         return {"vmid": guest.vmid, "lock": guest.lock}

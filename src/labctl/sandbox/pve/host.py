@@ -78,8 +78,20 @@ class Host:
         """
         guest = self.state.guests.get(str(vmid))
         if guest is None or guest.kind != kind:
-            raise ApiError(500, f"Configuration file 'nodes/{self.node}/{CONFIG_FOLDERS[kind]}/{vmid}.conf' does not exist")
+            raise self.no_guest(vmid, kind, self.node)
         return guest
+
+    def no_guest(self, vmid: int | str, kind: str, node: str) -> ApiError:
+        """The refusal for a guest that is not on a node."""
+        return ApiError(500, f"Configuration file 'nodes/{node}/{CONFIG_FOLDERS[kind]}/{vmid}.conf' does not exist")
+
+    def node_of(self, guest: Guest) -> str:
+        """The node that a guest is on."""
+        return guest.node or self.node
+
+    def online(self, node: str) -> bool:
+        """Whether a node of the cluster answers."""
+        return node == self.node or self.state.nodes.get(node, False)
 
     def require_unlocked(self, guest: Guest) -> None:
         """Stop if a guest is locked.

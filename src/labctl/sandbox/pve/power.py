@@ -31,6 +31,7 @@ async def start(host: Host, guest: Guest, task: Task) -> None:
     except GuestError as error:
         raise TaskError(f"start failed: {error}") from error
     guest.status, guest.started_at = "running", time.time()
+    guest.effective.clear()
 
 
 async def stop(host: Host, guest: Guest, task: Task, *, grace_s: float = STOP_GRACE_S) -> None:

@@ -80,10 +80,22 @@ def own_permissions(call: Call) -> object:
 
 @route("GET", "/access/users", {"enabled": BOOL, "full": BOOL})
 def list_users(call: Call) -> object:
-    """Users: all for an administrator, oneself for everybody else."""
+    """Users: all for an administrator or auditor, oneself for everybody else; with `full` their groups and tokens too."""
     everybody = call.allowed("/access/groups", "User.Modify", "Sys.Audit", any_of=True)
     mine = privileges.owner_of(call.caller)
-    return [_user(name, user) for name, user in call.host.state.users.items() if everybody or name == mine]
+    chosen = [(name, user) for name, user in call.host.state.users.items() if everybody or name == mine]
+    if not call.flag("full"):
+        return [{key: value for key, value in _user(name, user).items() if key != "groups"} for name, user in chosen]
+    return [{**_user(name, user), "groups": user.groups, "tokens": _tokens(call, name)} for name, user in chosen]
+
+
+def _tokens(call: Call, user: str) -> list[dict[str, object]]:
+    """A user's tokens, without their values."""
+    return [
+        {"tokenid": token_id.split("!")[1], **_token(token)}
+        for token_id, token in call.host.state.tokens.items()
+        if token_id.startswith(f"{user}!")
+    ]
 
 
 @route("POST", "/access/users", {"userid": _USER_ID.must(), "password": Param(max_length=64), **_USER}, check=_ADMIN)
@@ -145,11 +157,7 @@ def list_tokens(call: Call) -> object:
     _own_or_admin(call)
     name = call.text("userid")
     _existing_user(call, name)
-    return [
-        {"tokenid": token_id.split("!")[1], **_token(token)}
-        for token_id, token in call.host.state.tokens.items()
-        if token_id.startswith(f"{name}!")
-    ]
+    return _tokens(call, name)
 
 
 @route("GET", "/access/users/{userid}/token/{tokenid}")

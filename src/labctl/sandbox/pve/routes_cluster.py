@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 
+from labctl.sandbox.pve import pci
 from labctl.sandbox.pve.errors import ApiError, invalid
 from labctl.sandbox.pve.formats import compact, digest
 from labctl.sandbox.pve.routing import Call, perm, route
@@ -37,19 +38,20 @@ def next_id(call: Call) -> object:
 
 @route("GET", "/cluster/status", check=perm("/", "Sys.Audit"))
 def cluster_status(call: Call) -> object:
-    """A cluster of one node."""
+    """The cluster's nodes."""
     host = call.host
     return [
         {
             "type": "node",
-            "id": f"node/{host.node}",
-            "name": host.node,
-            "online": 1,
-            "local": 1,
-            "nodeid": 0,
+            "id": f"node/{name}",
+            "name": name,
+            "online": int(host.online(name)),
+            "local": int(name == host.node),
+            "nodeid": number,
             "ip": host.config.address,
             "level": "",
         }
+        for number, name in enumerate((host.node, *host.state.nodes))
     ]
 
 
@@ -117,16 +119,21 @@ def node_summary(call: Call) -> dict[str, object]:
 
 
 def _guest_resource(call: Call, guest: Guest) -> dict[str, object]:
-    entry = call.host.status(guest, time.time())
+    entry, node = call.host.status(guest, time.time()), call.host.node_of(guest)
     entry.pop("pid", None)
     cpus = entry.pop("cpus")
+    if not call.host.online(node):
+        # Of a guest on a node that is off the cluster has its configuration's place, lock and tags only.
+        kept: dict[str, object] = {name: value for name, value in entry.items() if name in {"vmid", "lock", "tags"}}
+        place = {"id": f"{guest.kind}/{guest.vmid}", "type": guest.kind, "node": node, "status": "unknown"}
+        return {**kept, **place, **({"pool": guest.pool} if guest.pool else {})}
     pool = {"pool": guest.pool} if guest.pool else {}
     return {
         **entry,
         "maxcpu": cpus,
         "id": f"{guest.kind}/{guest.vmid}",
         "type": guest.kind,
-        "node": call.host.node,
+        "node": node,
         "template": 1 if guest.config.get("template") else 0,
         **pool,
     }
@@ -140,7 +147,10 @@ def list_mappings(call: Call) -> object:
     """The mappings of a kind, as far as the caller may see them."""
     kind = _mapping_kind(call)
     return [
-        _shown_mapping(name, mapping)
+        {
+            **_shown_mapping(name, mapping),
+            **({"checks": _checks(mapping, name, call.text("check-node"))} if "check-node" in call.args else {}),
+        }
         for name, mapping in call.host.state.mappings[kind].items()
         if call.allowed(f"/mapping/{kind}/{name}", "Mapping.Audit", "Mapping.Use", "Mapping.Modify", any_of=True)
     ]
@@ -209,6 +219,11 @@ def _mapping_value(call: Call, key: str) -> object:
         value = call.args["map"]
         return value if isinstance(value, list) else [value]
     return int(call.flag(key)) if key in {"mdev", "live-migration-capable"} else call.text(key)
+
+
+def _checks(mapping: dict[str, object], name: str, node: str) -> list[dict[str, str]]:
+    entries = mapping.get("map")
+    return pci.checks(name, entries if isinstance(entries, list) else [entries], node)
 
 
 def _shown_mapping(name: str, mapping: dict[str, object]) -> dict[str, object]:

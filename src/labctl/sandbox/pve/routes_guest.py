@@ -44,7 +44,9 @@ def list_guests(call: Call, kind: str) -> object:
     """The guests of a kind that the caller may see."""
     now = time.time()
     return [
-        call.host.status(guest, now) for guest in call.host.state.guests.values() if guest.kind == kind and visible(call, guest)
+        call.host.status(guest, now)
+        for guest in call.host.state.guests.values()
+        if guest.kind == kind and visible(call, guest) and call.host.node_of(guest) == call.node
     ]
 
 
@@ -137,15 +139,26 @@ def remove(call: Call, kind: str) -> object:
 
 @_both("GET", "/{vmid}/config", {**_ONE, "current": BOOL, "snapshot": TEXT}, {**_ONE, "current": BOOL, "snapshot": TEXT}, _AUDIT)
 def get_config(call: Call, kind: str) -> object:
-    """A guest's configuration."""
-    config = shown(call.host.guest(call.text("vmid"), kind))
+    """A guest's configuration as of its next start; with `current`, as it runs."""
+    guest = call.host.guest(call.text("vmid"), kind)
+    config = shown(guest)
+    if call.flag("current"):
+        config = {key: value for key, value in {**config, **guest.effective}.items() if value is not None}
     return {**config, "digest": digest(config)}
 
 
 @_both("GET", "/{vmid}/pending", _ONE, _ONE, _AUDIT)
 def pending(call: Call, kind: str) -> object:
-    """A guest's configuration as a list; changes take effect at once here, so nothing is ever pending."""
-    return [{"key": key, "value": value} for key, value in shown(call.host.guest(call.text("vmid"), kind)).items()]
+    """A guest's configuration as a list, with what waits for its next start: nothing but what the control address made wait."""
+    guest = call.host.guest(call.text("vmid"), kind)
+    config, found = shown(guest), []
+    for key in sorted({*config, *guest.effective}):
+        now = guest.effective.get(key, config.get(key))
+        entry = {"key": key, **({"value": now} if now is not None else {})}
+        if key in guest.effective:
+            entry |= {"pending": config[key]} if key in config else {"delete": 1}
+        found.append(entry)
+    return found
 
 
 def _update(call: Call, kind: str) -> tuple[Guest, dict[str, str]]:

@@ -6,6 +6,7 @@ import time
 
 from labctl.sandbox.pve.errors import ApiError
 from labctl.sandbox.pve.formats import compact, digest
+from labctl.sandbox.pve.pci import DEVICES
 from labctl.sandbox.pve.privileges import owner_of
 from labctl.sandbox.pve.routes_cluster import NODE_CPUS, NODE_DISK, NODE_MEMORY, VERSION, node_summary
 from labctl.sandbox.pve.routing import Call, perm, route
@@ -18,11 +19,22 @@ _MODIFY = perm("/nodes/{node}", "Sys.Modify")
 
 @route("GET", "/nodes")
 def list_nodes(call: Call) -> object:
-    """The one node; without Sys.Audit only its name and state."""
-    entry = {**node_summary(call), "type": "node", "id": f"node/{call.host.node}"}
-    if not call.allowed(f"/nodes/{call.host.node}", "Sys.Audit"):
-        entry = {key: entry[key] for key in ("node", "status", "type", "id", "ssl_fingerprint")}
-    return [entry]
+    """The nodes; without Sys.Audit, and of one that is off, only name and state."""
+    return [_listed_node(call, name) for name in (call.host.node, *call.host.state.nodes)]
+
+
+def _listed_node(call: Call, name: str) -> dict[str, object]:
+    online = call.host.online(name)
+    entry = {
+        **node_summary(call),
+        "node": name,
+        "status": "online" if online else "offline",
+        "type": "node",
+        "id": f"node/{name}",
+    }
+    if online and call.allowed(f"/nodes/{name}", "Sys.Audit"):
+        return entry
+    return {key: entry[key] for key in ("node", "status", "type", "id", "ssl_fingerprint")}
 
 
 @route("GET", "/nodes/{node}", public=False)
@@ -163,26 +175,8 @@ def set_time(call: Call) -> None:
 
 @route("GET", "/nodes/{node}/hardware/pci", {"pci-class-blacklist": TEXT, "verbose": BOOL}, check=_AUDIT)
 def pci_devices(_call: Call) -> object:
-    """The PCI devices that a GPU mapping can name: an invented graphics card with its audio function."""
-    common = {"iommugroup": 14, "vendor": "0x10de", "vendor_name": "NVIDIA Corporation", "subsystem_vendor": "0x10de"}
-    return [
-        {
-            **common,
-            "id": "0000:01:00.0",
-            "class": "0x030000",
-            "device": "0x2204",
-            "device_name": "GA102",
-            "subsystem_device": "0x147d",
-        },
-        {
-            **common,
-            "id": "0000:01:00.1",
-            "class": "0x040300",
-            "device": "0x1aef",
-            "device_name": "GA102 Audio",
-            "subsystem_device": "0x147d",
-        },
-    ]
+    """The PCI devices that a GPU mapping can name."""
+    return DEVICES
 
 
 # ------------------------------------------------------------ tasks

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 import urllib.parse
 
 from labctl.sandbox.pve.errors import ApiError, invalid
-from labctl.sandbox.pve.formats import digest, split_list
+from labctl.sandbox.pve.formats import digest, parse_size, split_list
 from labctl.sandbox.pve.routing import Call, any_check, perm, route
 from labctl.sandbox.pve.schema import BOOL, NATURAL, STORAGE_ID, TEXT, VMID, Param
 from labctl.sandbox.pve.state import Storage, Task
@@ -90,12 +91,52 @@ def storage_status(call: Call) -> object:
 
 @route("GET", "/nodes/{node}/storage/{storage}/content", {"content": TEXT, "vmid": VMID}, check=_USE)
 def list_content(call: Call) -> object:
-    """The volumes of a storage."""
+    """The volumes of a storage, as far as the caller may read them."""
     return [
         _listed(volume)
         for volume in call.host.datastores.volumes(call.text("storage"))
-        if call.text("content") in {"", volume.content} and (not call.text("vmid") or call.number("vmid") == volume.vmid)
+        if call.text("content") in {"", volume.content}
+        and (not call.text("vmid") or call.number("vmid") == volume.vmid)
+        and _may_read(call, volume)
     ]
+
+
+def _may_read(call: Call, volume: VolumeInfo) -> bool:
+    """Who may read a volume (PVE::Storage, check_volume_access). What nobody allows is left out of a listing, in silence."""
+    path, guest = f"/storage/{volume.volid.partition(':')[0]}", f"/vms/{volume.vmid}"
+    if call.allowed(path, "Datastore.Allocate"):
+        return True
+    if volume.content in {"iso", "vztmpl", "import"}:
+        return call.allowed(path, "Datastore.Audit", "Datastore.AllocateSpace", any_of=True)
+    if not volume.vmid or volume.content == "snippets":
+        return False
+    if volume.vmid == call.number("vmid"):
+        return True
+    if volume.content == "backup":
+        return call.allowed(path, "Datastore.AllocateSpace") and call.allowed(guest, "VM.Backup")
+    return call.allowed(path, "Datastore.Audit") and call.allowed(guest, "VM.Config.Disk")
+
+
+@route(
+    "POST",
+    "/nodes/{node}/storage/{storage}/content",
+    {
+        "filename": TEXT.must(),
+        "format": Param(choices=("raw", "qcow2", "subvol", "vmdk")),
+        "size": Param(pattern=r"\d+[MG]?", required=True),
+        "vmid": VMID.must(),
+    },
+    check=perm("/storage/{storage}", "Datastore.AllocateSpace"),
+)
+def allocate(call: Call) -> object:
+    """Make a disk image that no guest has yet. Without a unit its size is in KiB."""
+    name, storage, size = call.text("filename"), call.text("storage"), call.text("size")
+    if not re.fullmatch(rf"vm-{call.number('vmid')}-[\w.+-]+", name):
+        raise ApiError(500, f"illegal name '{name}' - should be 'vm-{call.number('vmid')}-*'")
+    if f"{storage}:{name}" in call.host.state.volumes:
+        raise ApiError(500, f"lvcreate '{name}' error: Logical Volume \"{name}\" already exists")
+    size_b = parse_size(size if size[-1] in "MG" else f"{size}K")
+    return call.host.datastores.allocate(storage, call.number("vmid"), size_b, volume=name)
 
 
 @route("GET", "/nodes/{node}/storage/{storage}/content/{volume:rest}", check=_USE)

@@ -32,6 +32,12 @@ class Call:
     caller: str
     args: Arguments
 
+    @property
+    def node(self) -> str:
+        """The node in the path, under its own name."""
+        named = self.text("node", self.host.node)
+        return self.host.node if named == "localhost" else named
+
     def text(self, name: str, default: str = "") -> str:
         """A parameter as a string."""
         value = self.args.get(name, default)

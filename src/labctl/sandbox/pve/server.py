@@ -131,12 +131,9 @@ class Api:
         problems = verify(route.params, arguments)
         if problems:
             raise ApiError(400, "Parameter verification failed.", problems)
-        if "node" in in_path and in_path["node"] not in {self._host.node, "localhost"}:
-            node = in_path["node"]
-            raise ApiError(
-                500, f"hostname lookup '{node}' failed - failed to get address info for: {node}: Name or service not known"
-            )
         call = Call(self._host, caller, arguments)
+        if "node" in in_path:
+            self._reach(call, path)
         if route.check:
             route.check(call)
         result = route.handler(call)
@@ -145,6 +142,20 @@ class Api:
         if writes:
             self._host.save()
         return result
+
+    def _reach(self, call: Call, path: str) -> None:
+        """Stop where a node is not there or off, or where a guest of the path is on another one."""
+        host, node = self._host, call.node
+        if node != host.node and node not in host.state.nodes:
+            raise ApiError(
+                500, f"hostname lookup '{node}' failed - failed to get address info for: {node}: Name or service not known"
+            )
+        if not host.online(node):
+            raise ApiError(595, "No route to host")
+        guest = host.state.guests.get(call.text("vmid"))
+        kind = path.split("/")[3:4]
+        if guest is not None and kind == [guest.kind] and host.node_of(guest) != node:
+            raise host.no_guest(guest.vmid, guest.kind, node)
 
 
 def _arguments(request: web.Request, body: bytes) -> Arguments:

@@ -18,7 +18,10 @@ Value = str | int
 
 @dataclass(slots=True)
 class Guest:
-    """A VM (`qemu`) or container (`lxc`)."""
+    """A VM (`qemu`) or container (`lxc`).
+
+    `node` is "" for the emulated one. `effective` is what a running guest has of options that were changed since: None: not set.
+    """
 
     vmid: int
     kind: str
@@ -28,6 +31,8 @@ class Guest:
     lock: str = ""
     status: str = "stopped"
     started_at: float = 0.0
+    node: str = ""
+    effective: dict[str, Value | None] = field(default_factory=dict)
 
     @property
     def running(self) -> bool:
@@ -136,7 +141,7 @@ def _storages() -> dict[str, Storage]:
 
 @dataclass(slots=True)
 class State:
-    """Everything that lasts."""
+    """Everything that lasts. `nodes` are further nodes of the cluster, with nothing behind them, and whether they are online."""
 
     guests: dict[str, Guest] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
@@ -154,6 +159,7 @@ class State:
     dns: dict[str, str] = field(default_factory=lambda: {"search": "example.com", "dns1": "192.0.2.1"})
     timezone: str = "UTC"
     next_pid: int = 1000
+    nodes: dict[str, bool] = field(default_factory=dict)
 
 
 _NESTED: dict[str, type[Any]] = {

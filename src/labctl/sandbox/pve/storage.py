@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import time
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ IMAGE_VIRTUAL_SIZE = 3 * GIB + GIB // 2
 _QCOW2_MAGIC = b"QFI\xfb"
 _QCOW2_HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
 _CLUSTER = 2**16
+_BACKUP = re.compile(r"vzdump-(?:qemu|lxc)-(\d+)-")
 
 
 def qcow2_image(virtual_size: int) -> bytes:
@@ -128,7 +130,9 @@ class Datastores:
                 if file.is_file() and not file.is_symlink():
                     stat = file.stat()
                     shape = file.suffix.lstrip(".") if kind == "import" else _format_of(kind, file.name)
-                    found.append(VolumeInfo(f"{name}:{kind}/{file.name}", kind, shape, stat.st_size, 0, int(stat.st_mtime)))
+                    owner = _BACKUP.match(file.name) if kind == "backup" else None
+                    vmid, volid = int(owner[1]) if owner else 0, f"{name}:{kind}/{file.name}"
+                    found.append(VolumeInfo(volid, kind, shape, stat.st_size, vmid, int(stat.st_mtime)))
         return found
 
     def volume(self, volid: str) -> VolumeInfo:
