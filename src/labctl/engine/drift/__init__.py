@@ -1,0 +1,1 @@
+"""A drift check: what is there, held against what is described."""
