@@ -66,7 +66,8 @@ def _vault(run: LabRun, area: Looking, reading: Reading) -> None:
     applied, wanted = compare.declared(as_applied(run.lab, outputs), projects), compare.declared(run.lab, projects)
     if secrets is not None:
         known = {*applied.secrets, *(one.path for one in secrets)}
-        area.add(len(known), *compare.compare_secrets(applied, wanted, secrets, deployed_layers(run)))
+        gitlab = run.lab.boots and "platform" in deployed_layers(run)
+        area.add(len(known), *compare.compare_secrets(applied, wanted, secrets, gitlab=gitlab))
         # What was provisioned is known by its secrets: without them, its policies and roles would be taken for nobody's.
         _access(area, reading, applied, wanted)
     mounts = _read(area, "the engines of the Vault", reading.mounts)

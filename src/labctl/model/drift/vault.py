@@ -254,7 +254,7 @@ def _changed_role(name: str, wanted: Mapping[str, Any], found: Mapping[str, Any]
 
 
 def compare_secrets(
-    applied: Declared, wanted: Declared, found: Sequence[FoundSecret], layers: frozenset[str]
+    applied: Declared, wanted: Declared, found: Sequence[FoundSecret], *, gitlab: bool
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """Secrets that are missing, incomplete or nobody's; and notes.
 
@@ -262,7 +262,7 @@ def compare_secrets(
         applied: As the lab was applied last.
         wanted: As lab.yaml has it now.
         found: What the Vault has.
-        layers: The layers that are deployed: what another system issues comes with its layer.
+        gitlab: Whether there is a GitLab that has issued what it issues: not before layer platform, and never with appliances.
     """
     held = {one.path: one for one in found}
     findings: list[Finding] = []
@@ -273,7 +273,7 @@ def compare_secrets(
             findings += _incomplete(spec, there.fields)
         elif there is not None and there.version:
             findings.append(_taken(there))
-        elif path not in applied.secrets or not _due(spec, layers):
+        elif path not in applied.secrets or not (gitlab or _own(spec)):
             if path in wanted.secrets and spec.generated:
                 findings.append(_pending("secret", path, _NOT_YET))
         else:
@@ -315,9 +315,9 @@ def _taken(there: FoundSecret) -> Finding:
     return Finding(AREA, Kind.MISSING, f"secret/{there.path}", text, Severity.HIGH)
 
 
-def _due(spec: SecretSpec, layers: frozenset[str]) -> bool:
-    """Whether it should be there by now. What GitLab issues comes with its layer."""
-    return "foundation" in layers if spec.generated or not spec.path.startswith("gitlab/") else "platform" in layers
+def _own(spec: SecretSpec) -> bool:
+    """Whether labctl itself makes it, with foundation."""
+    return bool(spec.generated) or not spec.path.startswith("gitlab/")
 
 
 def _restored(spec: SecretSpec) -> str:
