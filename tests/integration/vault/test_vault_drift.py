@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import hvac
@@ -13,6 +14,7 @@ import pytest
 from labctl.adapters.vault import Denied, Reading, Vault
 from labctl.engine.drift.looking import Looking
 from labctl.engine.drift.vault import _vault, nightly_credentials
+from labctl.engine.ownprovider import provider_access, provider_login
 from labctl.engine.provisioning import grant
 from labctl.engine.steps.vault import KEYS
 from labctl.model.catalogue import DRIFT, OPERATOR, policies
@@ -287,3 +289,18 @@ def test_secret_ids_that_end_are_told(bench: Any, admin: Vault) -> None:
     (one,) = compare_secret_ids({role: [end]}, end - timedelta(days=3))
     assert (one.id, one.kind) == (f"secret-id/{role}", Kind.EXPIRING)
     assert operator.withdraw_secret_ids(DRIFT) == 1
+
+
+def test_in_a_lab_with_services_the_nightly_login_opens_the_providers(bench: Any) -> None:
+    """Terraform sees containers through labctl's provider alone."""
+    settings = {"name": "datalab", "target": {"sandbox": {"guests": "container"}}, "services": {"kafka": {}}}
+    operator = bench.ensure(lab=Lab.model_validate(settings)).client
+    operator.write("platform/ssh", {"private_key": Secret("key")}, cas=0)
+    night = nightly(bench, operator)
+    session = SimpleNamespace(vault=night)
+    login = provider_login(session)  # type: ignore[arg-type]
+    assert login is not None
+    assert login.lookup_self().policies == ("default", "provider")
+    assert provider_access(session, login, SimpleNamespace(known_hosts="", authority=""))["VAULT_ADDR"] == bench.server.url  # type: ignore[arg-type]
+    with pytest.raises(Denied):
+        night.read("services/postgres")

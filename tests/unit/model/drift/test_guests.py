@@ -203,6 +203,12 @@ def test_one_port_is_one_finding_whatever_it_listens_on() -> None:
     assert "(0.0.0.0, ::)" in findings[0].text
 
 
+def test_addresses_are_as_people_write_them() -> None:
+    found = answered().listeners or ()
+    assert [one.address for one in found] == ["127.0.0.54", "127.0.0.53", "0.0.0.0", "0.0.0.0", "::", "::", "::ffff:127.0.0.1"]
+    assert {one.port: one.process for one in found}[22] == "sshd"
+
+
 def test_without_ss_the_kernel_is_asked() -> None:
     answer = """@@ ss
 @@ proc

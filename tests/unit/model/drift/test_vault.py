@@ -87,6 +87,13 @@ def test_what_a_newer_labctl_wants_is_pending() -> None:
     assert [one.severity for one in compare_policies(DECLARED, DECLARED, found) if one.id == "policy/labctl"] == [Severity.HIGH]
 
 
+def test_a_guest_that_may_do_less_works_differently() -> None:
+    found: dict[str, str | None] = {**policies(LAB), "guest-docker": '{"path": {}}'}
+    (one,) = compare_policies(DECLARED, DECLARED, found)
+    assert (one.id, one.kind, one.severity) == ("policy/guest-docker", Kind.CHANGED, Severity.MEDIUM)
+    assert [(change.path, change.before, change.after) for change in one.changes] == [("lab/data/store/mlflow", "read", None)]
+
+
 OWN = {"lab/": Mount("kv", "2"), "sys/": Mount("system"), "identity/": Mount("identity"), "cubbyhole/": Mount("cubbyhole")}
 SET = {"cas_required": True, "max_versions": 10}
 
