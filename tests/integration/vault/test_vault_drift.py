@@ -12,7 +12,7 @@ import hvac
 import pytest
 
 from labctl.adapters.vault import Denied, Reading, Vault
-from labctl.engine.drift.looking import Looking
+from labctl.engine.drift.area import Looking
 from labctl.engine.drift.vault import _vault, nightly_credentials
 from labctl.engine.ownprovider import provider_access, provider_login
 from labctl.engine.provisioning import grant

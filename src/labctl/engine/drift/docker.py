@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labctl.engine.drift.looking import Looking, deployed_layers, deployed_outputs
+from labctl.engine.drift.area import Looking, deployed_layers, deployed_outputs
 from labctl.model.drift import AreaDrift
 from labctl.model.drift import docker as compare
 from labctl.model.drift.applied import applied_projects

@@ -6,12 +6,13 @@ import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml.error import YAMLError
 
 from labctl.cloudinit.document import parse
-from labctl.engine.drift.looking import Looking, deployed_outputs
+from labctl.engine.drift.area import Looking, deployed_outputs
 from labctl.engine.guestunits import unit_states
 from labctl.engine.session import LOCAL_LAYER, state_content
 from labctl.model.drift import AreaDrift
@@ -44,16 +45,25 @@ def look(run: LabRun) -> AreaDrift:
     for one in areas:
         area.problems += one.problems
         area.add(one.looked, one.findings, one.notes)
-    return area.told()
+    return _merged(area.told())
+
+
+def _merged(found: AreaDrift) -> AreaDrift:
+    """What the token may not see is the same for every guest: it is told once."""
+    return replace(found, findings=tuple(dict.fromkeys(found.findings)))
 
 
 def _guest(
     run: LabRun, spec: GuestSpec, vmid: int, outputs: Mapping[str, Mapping[str, Any]], uploaded: Mapping[str, str]
 ) -> Looking:
+    from labctl.adapters.proxmox import PermissionMissing
+
     area = Looking(compare.AREA)
     try:
         if _answers(run, spec, vmid, area):
             _look_into(run, spec, vmid, area, _openings(run, spec.name, outputs), uploaded)
+    except PermissionMissing as error:
+        area.add(0, [compare.hidden(error.privileges)])
     except LabError as error:
         area.problem(f"guest {spec.name}", error)
     return area

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from labctl.engine.drift.looking import Looking, deployed_layers
+from labctl.engine.drift.area import Looking, deployed_layers
 from labctl.engine.session import LOCAL_LAYER
 from labctl.model.catalogue import STORE_ROOT
 from labctl.model.drift import AreaDrift

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from labctl.engine.drift.looking import Looking, deployed_layers, deployed_outputs
+from labctl.engine.drift.area import Looking, deployed_layers, deployed_outputs
 from labctl.engine.session import LOCAL_LAYER
 from labctl.model.catalogue import DRIFT, MOUNT, RoleSpec
 from labctl.model.drift import AreaDrift

@@ -158,6 +158,20 @@ def snippets(state: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def hidden(privileges: Collection[str] = ()) -> Finding:
+    """The token may not ask the agents: nothing is known about the inside of guests.
+
+    Args:
+        privileges: Any one of them would do; empty where PVE does not say.
+    """
+    lacking = " or ".join(privileges) or "VM.GuestAgent.Unrestricted (VM.Monitor on Proxmox VE 8)"
+    text = (
+        f"the guests were not looked into: the token lacks {lacking}, by which whoever has it is root in them. "
+        "Give it that, or accept this in drift.yaml and run `labctl drift` as an operator now and then."
+    )
+    return Finding(AREA, Kind.HIDDEN, "agent", text, Severity.LOW)
+
+
 # --- comparing
 
 
