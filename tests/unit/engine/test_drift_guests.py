@@ -12,6 +12,7 @@ from labctl.cloudinit.yamltext import yaml_text
 from labctl.engine.drift.guests import look
 from labctl.model.drift import AreaDrift, Kind
 from labctl.model.drift.guests import digest
+from labctl.model.errors import UserError
 from labctl.model.guestfiles import USER_DATA
 from labctl.model.lab import Lab
 
@@ -133,6 +134,24 @@ def test_a_token_that_may_not_ask_is_told_once() -> None:
     (one,) = found.findings
     assert (one.id, one.kind, found.problems) == ("agent", Kind.HIDDEN, ())
     assert "VM.GuestAgent.Unrestricted" in one.text
+
+
+def test_a_hypervisor_that_is_not_there_is_told_once() -> None:
+    class Run:
+        lab = Lab.model_validate({"name": "datalab", "target": {"sandbox": {}}})
+        stacks = (
+            SimpleNamespace(
+                name="platform",
+                layer="platform",
+                state=SimpleNamespace(deployed=True, outputs={"guests": {"gitlab": {"vmid": 201}, "docker": {"vmid": 202}}}),
+            ),
+        )
+
+        @property
+        def hypervisor(self) -> Any:
+            raise UserError("the sandbox is not running", hint="`labctl sandbox start` starts it.")
+
+    assert look(Run()).problems == ("the guests: the sandbox is not running. `labctl sandbox start` starts it.",)  # type: ignore[arg-type]
 
 
 def test_nothing_is_looked_at_where_nothing_is_deployed() -> None:
