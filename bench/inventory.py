@@ -1,4 +1,4 @@
-"""Workload (i): an inventory of 5,000 guests and 20,000 volumes, as the API answers it, held against a state of as many."""
+"""Workload (g): an inventory of 5,000 guests and 20,000 volumes, as the API answers it, held against a state of as many."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from stacks.constructs import (
     Endpoints,
     HypervisorStack,
     LabGuest,
-    Opening,
     Place,
     Pool,
     local_backend,
@@ -51,8 +50,8 @@ class Foundation(HypervisorStack):
             s3_endpoint=f"https://{store_spec.ip or store_spec.fqdn}:{STORE.port}",
             s3_region=region,
         )
-        vault = LabGuest(self, context, vault_spec, place, endpoints, openings=[Opening(VAULT.port, "Vault API")])
-        store = LabGuest(self, context, store_spec, place, endpoints, openings=[Opening(STORE.port, "S3 API")])
+        vault = LabGuest(self, context, vault_spec, place, endpoints)
+        store = LabGuest(self, context, store_spec, place, endpoints)
 
         publish(
             self,

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from typing import ClassVar
-from urllib.parse import urlsplit
 
 from labctl.model.contracts import FoundationContract, PlatformContract
-from labctl.model.lab import Lab
 from labctl.model.stackcontext import StackContext
 from stacks.cdk import App
 from stacks.constructs import (
     Endpoints,
     HypervisorStack,
     LabGuest,
-    Opening,
     Place,
     Upstream,
     gpu_mappings,
@@ -54,7 +51,7 @@ class Platform(HypervisorStack):
             s3_endpoint=below.string("s3_endpoint"),
             s3_region=below.string("s3_region"),
         )
-        gitlab = LabGuest(self, context, lab.guest("gitlab"), place, endpoints, openings=_gitlab_openings(lab))
+        gitlab = LabGuest(self, context, lab.guest("gitlab"), place, endpoints)
         gpu = lab.platform.docker.gpu
         docker = LabGuest(
             self,
@@ -62,7 +59,6 @@ class Platform(HypervisorStack):
             lab.guest("docker"),
             place,
             endpoints,
-            openings=_docker_openings(lab),
             gpu=gpu_mappings(self, lab.name, place.node, gpu) if gpu else (),
         )
 
@@ -77,18 +73,3 @@ class Platform(HypervisorStack):
             },
             depends_on=(gitlab.vm, docker.vm),
         )
-
-
-def _docker_openings(lab: Lab) -> list[Opening]:
-    services = [Opening(spec.settings.port, f"service {spec.name}") for spec in lab.service_specs()]
-    apps = [Opening(port, f"app {spec.name}") for spec in lab.app_specs() for port in spec.settings.ports]
-    return [Opening(22, "SSH, which carries the Docker API too"), *services, *apps]
-
-
-def _gitlab_openings(lab: Lab) -> list[Opening]:
-    url = urlsplit(lab.gitlab_url)
-    return [
-        Opening(url.port or (443 if url.scheme == "https" else 80), "GitLab"),
-        Opening(22, "Git over SSH"),
-        Opening(lab.platform.gitlab.registry_port, "container registry"),
-    ]

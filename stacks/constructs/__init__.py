@@ -9,7 +9,7 @@ from __future__ import annotations
 from stacks.constructs.backend import local_backend, local_path, local_state, s3_backend, s3_state
 from stacks.constructs.compose import ComposeProject, LabctlProvider
 from stacks.constructs.contract import Upstream, publish
-from stacks.constructs.firewall import Firewall, Opening
+from stacks.constructs.firewall import Firewall
 from stacks.constructs.gpu import PciMapping, gpu_mappings
 from stacks.constructs.guest import Endpoints, LabGuest
 from stacks.constructs.image import Image
@@ -29,7 +29,6 @@ __all__ = [
     "LabGuest",
     "LabStack",
     "LabctlProvider",
-    "Opening",
     "PciMapping",
     "Place",
     "Pool",

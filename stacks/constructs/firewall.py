@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from constructs import Construct
 
+from labctl.model.openings import Opening
 from stacks.cdk import TerraformResourceLifecycle
 from stacks.constructs.resource import Resource
 from stacks.constructs.vm import VirtualMachine
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """A TCP port that a guest answers on.
-
-    Attributes:
-        port: The port.
-        purpose: Who needs it; the rule's comment.
-    """
-
-    port: int
-    purpose: str
 
 
 class Firewall:

@@ -9,8 +9,9 @@ from constructs import Construct
 
 from labctl.cloudinit import UserDataRequest, user_data
 from labctl.model.lab import GuestSpec
+from labctl.model.openings import openings
 from labctl.model.stackcontext import StackContext
-from stacks.constructs.firewall import Firewall, Opening
+from stacks.constructs.firewall import Firewall
 from stacks.constructs.gpu import PciMapping
 from stacks.constructs.storage import Snippet
 from stacks.constructs.vm import Place, VirtualMachine
@@ -40,7 +41,6 @@ class LabGuest:
         guest: The guest.
         place: Where it is made.
         endpoints: What its user-data names.
-        openings: The ports that others may reach; the rest is closed.
         gpu: PCI devices that it is given.
     """
 
@@ -52,7 +52,6 @@ class LabGuest:
         place: Place,
         endpoints: Endpoints,
         *,
-        openings: Sequence[Opening],
         gpu: Sequence[PciMapping] = (),
     ) -> None:
         lab = context.lab
@@ -70,7 +69,7 @@ class LabGuest:
             guest.name,
             node=place.node,
             vm=self.vm,
-            openings=openings,
+            openings=openings(lab, guest.name),
             source=str(lab.subnet or ""),
             dhcp=not guest.ip,
         )

@@ -9,8 +9,10 @@ import tomllib
 
 import pytest
 
+from labctl.model.drift import Severity
 from tests.e2e.booted import BOOTED, GUESTS, VMIDS, Booted
 from tests.e2e.canary_life import store
+from tests.e2e.world import looked
 
 pytestmark = pytest.mark.xdist_group(BOOTED)
 
@@ -160,6 +162,47 @@ def test_a_secret_lies_only_in_the_guest_that_it_is_for(booted: Booted) -> None:
         there = {value for value in one_line if value in delivered}
         assert all(guest in values[value] for value in there), f"guest {guest} has what is not for it"
         assert bool(there) == (guest != "vault")
+
+
+def drifted(booted: Booted) -> dict[str, Severity]:
+    """What a drift check finds outside of the states. All of it must be possible to look at."""
+    areas = looked(booted.lab)
+    assert [area.problems for area in areas.values()] == [()] * len(areas)
+    assert min(area.looked for area in areas.values()) > 5
+    return {one.id: one.severity for area in areas.values() for one in area.findings}
+
+
+def test_a_drift_check_finds_nothing_after_restarts(booted: Booted) -> None:
+    booted.said("gitlab", "systemctl restart gitlab-runner.service")
+    booted.said(
+        "docker", "docker restart $(docker ps -q --filter label=com.docker.compose.project=kafka) && systemctl daemon-reload"
+    )
+    assert drifted(booted) == {}
+
+
+def test_a_drift_check_finds_what_was_changed_in_guests(booted: Booted) -> None:
+    """GitLab's two fixes, a port, a file, a container that is no project's."""
+    config = "/var/opt/gitlab/registry/config.yml"
+    booted.said("gitlab", f"cp -p {config} /root/registry.yml && sed -i 's/\"checksum_disabled\": *true,\\?//' {config}")
+    booted.said("gitlab", "sed -i 's/^concurrent = 4/concurrent = 1/' /etc/gitlab-runner/config.toml")
+    booted.said("docker", "cp -p /usr/local/lib/lab/set-hosts /root/ && echo '# by hand' >> /usr/local/lib/lab/set-hosts")
+    booted.said("docker", "systemd-run --quiet --collect --unit=by-hand python3 -m http.server 2375")
+    image = "$(docker inspect -f '{{.Config.Image}}' $(docker ps -q | head -n 1))"
+    booted.said("docker", f"docker run -d --name by-hand --entrypoint sleep {image} 900")
+    try:
+        found = drifted(booted)
+    finally:
+        booted.said("gitlab", f"mv /root/registry.yml {config}")
+        booted.said("docker", "mv /root/set-hosts /usr/local/lib/lab/; docker rm -f by-hand; systemctl stop by-hand.service")
+    assert found == {
+        "gitlab/registry/checksum_disabled": Severity.HIGH,
+        "gitlab/runner/concurrent": Severity.HIGH,
+        "docker/port/2375": Severity.HIGH,
+        "docker/file/usr/local/lib/lab/set-hosts": Severity.MEDIUM,
+        "container/by-hand": Severity.LOW,
+    }
+    booted.lab.ok("up", "--yes", timeout_s=600)
+    assert drifted(booted) == {}
 
 
 def test_after_a_reboot_of_the_machine_up_brings_the_lab_back(booted: Booted) -> None:

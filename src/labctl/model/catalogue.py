@@ -14,6 +14,7 @@ from labctl.model.compose import CONTENT_KEY
 from labctl.model.errors import UserError
 from labctl.model.lab import GuestSpec, Lab
 from labctl.model.services import ServiceSpec
+from labctl.model.state import STATE_BUCKET
 
 MOUNT = "lab"
 """Where the KV version 2 engine is mounted."""
@@ -23,6 +24,9 @@ OPERATOR = "labctl"
 
 PROVIDER = "provider"
 """The policy and AppRole of labctl's Terraform provider, and its name among the readers of a secret."""
+
+DRIFT = "drift"
+"""The policy and AppRole of the nightly check, which changes nothing."""
 
 STORE_ROOT = "store/root"
 GITLAB_ROOT = "gitlab/root"
@@ -37,6 +41,7 @@ GUEST_SECRET_ID_TTL_S = 600
 GUEST_TOKEN_PERIOD_S = 24 * 3600
 OPERATOR_TOKEN_TTL_S = 4 * 3600
 PROVIDER_SECRET_ID_TTL_S = 60
+DRIFT_TOKEN_TTL_S = 3600
 GUEST_WRAPPING_TTL_S = 300
 """How long a guest has to unwrap its secret-id."""
 MIN_WRAPPING_TTL_S = 30
@@ -255,7 +260,7 @@ def bucket_secrets(lab: Lab) -> dict[str, str]:
 
 
 def policies(lab: Lab) -> dict[str, str]:
-    """The Vault policies by name: one a guest, that of labctl, and that of its provider where the lab has services.
+    """The Vault policies by name: one a guest, those of labctl and of the nightly check, and that of the provider with services.
 
     Each is JSON, which the server reads as HCL.
     """
@@ -263,11 +268,12 @@ def policies(lab: Lab) -> dict[str, str]:
     found = {guest_role(guest): _policy(_guest_paths(guest, specs)) for guest in lab.guests()}
     if lab.service_specs():
         found[PROVIDER] = _policy(_data_paths(spec for spec in specs if PROVIDER in spec.readers))
-    return {**found, OPERATOR: _policy(_operator_paths())}
+    drift = _drift_paths(services=bool(lab.service_specs()))
+    return {**found, DRIFT: _policy(drift), OPERATOR: _policy(_operator_paths())}
 
 
 def approles(lab: Lab) -> tuple[RoleSpec, ...]:
-    """The AppRoles: one a guest, with secret-ids for one login, that of labctl, and that of its provider where it is needed."""
+    """The AppRoles: one a guest, with secret-ids for one login, and those of labctl, its nightly check and its provider."""
     guests = [
         RoleSpec(
             guest_role(guest),
@@ -280,7 +286,9 @@ def approles(lab: Lab) -> tuple[RoleSpec, ...]:
         for guest in lab.guests()
     ]
     operator = RoleSpec(OPERATOR, policies=(OPERATOR,), token_ttl_s=OPERATOR_TOKEN_TTL_S)
-    return (*guests, operator, *_provider_role(lab))
+    # Its secret-id has no end of its own: a check that stops by itself after a month would be worse.
+    nightly = RoleSpec(DRIFT, (DRIFT,), token_ttl_s=DRIFT_TOKEN_TTL_S)
+    return (*guests, operator, nightly, *_provider_role(lab))
 
 
 def _provider_role(lab: Lab) -> Iterator[RoleSpec]:
@@ -332,7 +340,9 @@ def _operator_paths() -> dict[str, Any]:
     return {
         f"{MOUNT}/data/*": {"capabilities": ["create", "read", "update"]},
         f"{MOUNT}/metadata/*": {"capabilities": ["list", "read"]},
+        f"{MOUNT}/subkeys/*": {"capabilities": ["read"]},
         f"{MOUNT}/config": {"capabilities": ["read", "update"]},
+        "auth/approle/role/": {"capabilities": ["list"]},
         "auth/approle/role/+": {"capabilities": ["create", "read", "update"]},
         "auth/approle/role/+/role-id": {"capabilities": ["read"]},
         "auth/approle/role/+/secret-id": {
@@ -342,17 +352,52 @@ def _operator_paths() -> dict[str, Any]:
         },
         # What is taken from a guest whose identity somebody else used: secret-ids that are out, and logins.
         "auth/approle/role/+/secret-id/": {"capabilities": ["list"]},
+        "auth/approle/role/+/secret-id-accessor/lookup": {"capabilities": ["create", "update"]},
         "auth/approle/role/+/secret-id-accessor/destroy": {"capabilities": ["create", "update"]},
         "auth/token/accessors/": {"capabilities": ["list", "sudo"]},
         "auth/token/lookup-accessor": {"capabilities": ["create", "update"]},
         "auth/token/revoke-accessor": {"capabilities": ["create", "update"]},
+        "sys/policies/acl/": {"capabilities": ["list"]},
         "sys/policies/acl/guest-*": {"capabilities": ["create", "read", "update"]},
         "sys/policies/acl/project-*": {"capabilities": ["create", "read", "update"]},
         f"sys/policies/acl/{OPERATOR}": {"capabilities": ["read", "update"]},
         f"sys/policies/acl/{PROVIDER}": {"capabilities": ["create", "read", "update"]},
+        f"sys/policies/acl/{DRIFT}": {"capabilities": ["create", "read", "update"]},
         "sys/auth": {"capabilities": ["read"]},
         "sys/mounts": {"capabilities": ["read"]},
         "sys/audit": {"capabilities": ["read", "sudo"]},
+    }
+
+
+def _drift_paths(*, services: bool) -> dict[str, Any]:
+    """What the nightly check may do: see how the Vault is set up and which secrets there are, and read Terraform's state.
+
+    Of services Terraform sees only what labctl's provider tells it, and that has no other way to the Docker engine than a login
+    to its guest: a lab with services lets the check have that too.
+    """
+    read, listed = {"capabilities": ["read"]}, {"capabilities": ["list"]}
+    asked = {"capabilities": ["create", "update"]}
+    wrapped = {"min_wrapping_ttl": f"{MIN_WRAPPING_TTL_S}s", "max_wrapping_ttl": f"{MAX_WRAPPING_TTL_S}s"}
+    provider = {
+        f"{MOUNT}/data/{PLATFORM_SSH}": read,
+        f"auth/approle/role/{PROVIDER}/role-id": read,
+        f"auth/approle/role/{PROVIDER}/secret-id": {**asked, **wrapped},
+    }
+    return {
+        f"{MOUNT}/data/store/{STATE_BUCKET}": read,
+        f"{MOUNT}/metadata/*": {"capabilities": ["list", "read"]},
+        f"{MOUNT}/subkeys/*": read,
+        f"{MOUNT}/config": read,
+        "auth/approle/role/": listed,
+        "auth/approle/role/+": read,
+        "auth/approle/role/+/secret-id/": listed,
+        "auth/approle/role/+/secret-id-accessor/lookup": asked,
+        "sys/policies/acl/": listed,
+        "sys/policies/acl/+": read,
+        "sys/auth": read,
+        "sys/mounts": read,
+        "sys/audit": {"capabilities": ["read", "sudo"]},
+        **(provider if services else {}),
     }
 
 

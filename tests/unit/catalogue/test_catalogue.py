@@ -9,6 +9,7 @@ import pytest
 
 from labctl.adapters.vault import generate
 from labctl.model.catalogue import (
+    DRIFT,
     GITLAB_REGISTRY,
     OPERATOR,
     PROVIDER,
@@ -21,6 +22,7 @@ from labctl.model.catalogue import (
 )
 from labctl.model.errors import UserError
 from labctl.model.lab import Lab
+from labctl.model.services import Services
 
 OPS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ0", "age1" + "q" * 58]
 
@@ -106,12 +108,29 @@ def test_roles_of_guests_log_in_once_from_their_address() -> None:
     roles = {role.name: role for role in approles(proxmox())}
     assert roles["guest-gitlab"].bound_cidrs == ("192.0.2.21/32",)
     assert roles["guest-docker"].bound_cidrs == ()
-    assert {role.bound_cidrs for role in approles(sandbox()) if role.name != OPERATOR} == {("127.0.0.0/8",)}
+    assert {role.bound_cidrs for role in approles(sandbox()) if role.name not in (OPERATOR, DRIFT)} == {("127.0.0.0/8",)}
     for guest in proxmox().guests():
         role = roles[guest_role(guest)]
         assert (role.secret_id_num_uses, role.policies) == (1, (guest_role(guest),))
         assert 0 < role.secret_id_ttl_s <= 600
     assert roles[OPERATOR].policies == (OPERATOR,)
+
+
+def test_the_nightly_check_changes_nothing_and_reads_one_secret() -> None:
+    def writes(lab: Lab) -> set[str]:
+        document = json.loads(policies(lab)[DRIFT])["path"]
+        assert not any({"delete", "patch"} & set(rule["capabilities"]) for rule in document.values())
+        assert [path for path, rule in document.items() if "sudo" in rule["capabilities"]] == ["sys/audit"]
+        return {path for path, rule in document.items() if {"create", "update"} & set(rule["capabilities"])}
+
+    def read(lab: Lab) -> set[str]:
+        return {path for path in json.loads(policies(lab)[DRIFT])["path"] if path.startswith("lab/data/")}
+
+    looks_up = "auth/approle/role/+/secret-id-accessor/lookup"
+    assert (writes(sandbox()), read(sandbox())) == ({looks_up}, {"lab/data/store/terraform"})
+    services = proxmox().model_copy(update={"services": Services.model_validate({"kafka": {}})})
+    assert writes(services) == {looks_up, "auth/approle/role/provider/secret-id"}
+    assert read(services) == {"lab/data/store/terraform", "lab/data/platform/ssh"}
 
 
 def test_documents_are_the_same_every_time() -> None:

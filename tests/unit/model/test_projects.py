@@ -166,7 +166,8 @@ def test_a_project_reads_its_own_credentials_and_nothing_else() -> None:
 def test_labctl_may_write_the_policies_of_projects_and_no_other_new_ones() -> None:
     document = json.loads(policies(LAB)[OPERATOR])["path"]
     written = {path for path in document if path.startswith("sys/policies/acl/")}
-    assert written == {f"sys/policies/acl/{name}" for name in ("guest-*", "project-*", "labctl", "provider")}
+    assert written == {f"sys/policies/acl/{name}" for name in ("", "guest-*", "project-*", "labctl", "provider", "drift")}
+    assert document["sys/policies/acl/"] == {"capabilities": ["list"]}
     assert document["sys/policies/acl/project-*"] == {"capabilities": ["create", "read", "update"]}
 
 

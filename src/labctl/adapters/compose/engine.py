@@ -12,6 +12,7 @@ from labctl.adapters.compose.errors import ShellError, is_gone
 from labctl.adapters.compose.rolling import roll
 from labctl.adapters.compose.shell import Shell
 from labctl.model.compose import ComposeProject, ComposeState, RegistryLogin
+from labctl.model.drift.docker import Inventory
 from labctl.model.errors import AdapterError, UserError, nearest
 from labctl.model.secret import Secret
 
@@ -51,6 +52,10 @@ class ComposeEngine:
     def projects(self, name: str = "") -> dict[str, ComposeState]:
         """What there is of every project, or of one."""
         return parse.found_states(scripts.sections(self._shell.run(scripts.found(name))))
+
+    def inventory(self) -> Inventory:
+        """Everything that the engine has, whosever it is."""
+        return parse.inventory(scripts.sections(self._shell.run(scripts.inventory())))
 
     def content_hash(self, project: ComposeProject) -> str:
         """The keyed hash over all secrets of a project."""

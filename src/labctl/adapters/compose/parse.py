@@ -10,6 +10,7 @@ from typing import Any
 
 from labctl.adapters.compose.errors import ComposeInvalid
 from labctl.model.compose import CONTENT_LABEL, ONE_SHOT_LABEL, ComposeService, ComposeState, Health, State
+from labctl.model.drift.docker import FoundContainer, Inventory
 from labctl.model.rolling import Ties
 
 _PREFIX = "com.docker.compose"
@@ -96,6 +97,37 @@ def _held(bindings: Mapping[str, Any]) -> Iterator[str]:
 def _check(health: Mapping[str, Any]) -> str:
     last = (health.get("Log") or [{}])[-1]
     return str(last.get("Output") or "").strip() if last.get("ExitCode") else ""
+
+
+def inventory(parts: Mapping[str, str]) -> Inventory:
+    """Everything that there is, whosever it is."""
+    networks, volumes = (
+        {name: project for project, names in _names(parts.get(kind, "")).items() for name in names}
+        for kind in ("networks", "volumes")
+    )
+    return Inventory(tuple(map(_any_container, _lines(parts.get("containers", "")))), networks, volumes)
+
+
+def _any_container(entry: Mapping[str, Any]) -> FoundContainer:
+    labels = entry["labels"] or {}
+    return FoundContainer(
+        name=str(entry["name"]).removeprefix("/"),
+        image=str(entry["image"]),
+        project=labels.get(f"{_PREFIX}.project", ""),
+        state=str(entry["state"]),
+        ports=tuple(sorted({*_open(entry.get("ports") or {}), *_open(entry.get("chosen") or {})})),
+        host_network=entry.get("mode") == "host",
+        privileged=bool(entry.get("privileged")),
+        binds=tuple(sorted(str(one).partition(":")[0] for one in entry.get("binds") or ())),
+    )
+
+
+def _open(bindings: Mapping[str, Any]) -> Iterator[str]:
+    """The ports of the host that lead in from beyond its loopback."""
+    for inside, hosts in bindings.items():
+        for one in hosts or ():
+            if one.get("HostPort") and not str(one.get("HostIp", "")).startswith(("127.", "::1")):
+                yield f"{one['HostPort']}/{inside.partition('/')[2] or 'tcp'}"
 
 
 def found_states(parts: Mapping[str, str]) -> dict[str, ComposeState]:

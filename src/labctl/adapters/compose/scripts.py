@@ -22,6 +22,12 @@ _CONTAINER = (
     '"state":{{json .State}},"restarts":{{json .RestartCount}},"networks":{{json .NetworkSettings.Networks}},'
     '"ports":{{json .HostConfig.PortBindings}}}'
 )
+_ANY_CONTAINER = (
+    '{"name":{{json .Name}},"image":{{json .Config.Image}},"labels":{{json .Config.Labels}},"state":{{json .State.Status}},'
+    # What Docker chooses by itself stands in the second only, and there only while the container runs.
+    '"ports":{{json .HostConfig.PortBindings}},"chosen":{{json .NetworkSettings.Ports}},"mode":{{json .HostConfig.NetworkMode}},'
+    '"privileged":{{json .HostConfig.Privileged}},"binds":{{json .HostConfig.Binds}}}'
+)
 _IMAGE = '{"id":{{json .Id}},"digests":{{json .RepoDigests}}}'
 _CONFIGURED = '{"id":{{json .Id}},"digests":{{json .RepoDigests}},"config":{{json .Config}}}'
 # Older installations have Compose as a program of its own. Where the plugin lies is looked up rather than tried out: each
@@ -133,6 +139,24 @@ def found(name: str = "") -> str:
             # What stands within a string has other quotes.
             r"""lab_images=$(printf '%s\n' "$lab_found" | sed -n 's/.*"image_id":"\([^"]*\)".*/\1/p' | sort -u)""",
             f'[ -z "$lab_images" ] || docker image inspect --format {shlex.quote(_IMAGE)} $lab_images 2>/dev/null || :',
+        )
+    )
+
+
+def inventory() -> str:
+    """Every container, network and volume of the engine, whosever it is."""
+    shown = shlex.quote(f'{{{{.Name}}}} {{{{.Label "{_PROJECT}"}}}}')
+    return "\n".join(
+        (
+            "lab_ids=$(docker ps -aq --no-trunc) || return $?",
+            # One that goes in this moment is no error.
+            f'lab_found=$([ -z "$lab_ids" ] || docker inspect --format {shlex.quote(_ANY_CONTAINER)} $lab_ids 2>/dev/null || :)',
+            section("containers"),
+            "printf '%s\\n' \"$lab_found\"",
+            section("networks"),
+            f"docker network ls --format {shown} || return $?",
+            section("volumes"),
+            f"docker volume ls --format {shown} || return $?",
         )
     )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import boto3
 import botocore.session
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from labctl.adapters.objectstore._errors import Denied, NotThere, PreconditionFailed, Unready, explained
 from labctl.model.errors import AdapterError, LabError, UserError
@@ -117,6 +118,26 @@ class ObjectStore:
         with explained(self.endpoint, f"read the versioning of bucket {name!r}"):
             return self._client.get_bucket_versioning(Bucket=name).get("Status") == "Enabled"
 
+    def policy(self, name: str) -> str:
+        """The bucket's policy (JSON), "" without one."""
+        with explained(self.endpoint, f"read the policy of bucket {name!r}"):
+            return str(_or_none(lambda: self._client.get_bucket_policy(Bucket=name)["Policy"], "NoSuchBucketPolicy") or "")
+
+    def grants(self, name: str) -> tuple[str, ...]:
+        """The groups that the bucket's access list lets in, each with its right, as `AllUsers: READ`."""
+        with explained(self.endpoint, f"read the access list of bucket {name!r}"):
+            found = self._client.get_bucket_acl(Bucket=name).get("Grants", [])
+        groups = ((str(one.get("Grantee", {}).get("URI", "")), one.get("Permission", "")) for one in found)
+        return tuple(sorted(f"{uri.rpartition('/')[2]}: {right}" for uri, right in groups if uri))
+
+    def lifecycle(self, name: str) -> tuple[str, ...]:
+        """The names of the rules in force by which the store itself deletes or moves the bucket's objects."""
+        with explained(self.endpoint, f"read the lifecycle of bucket {name!r}"):
+            found = _or_none(
+                lambda: self._client.get_bucket_lifecycle_configuration(Bucket=name)["Rules"], "NoSuchLifecycleConfiguration"
+            )
+        return tuple(sorted(str(rule.get("ID") or "without a name") for rule in found or [] if rule.get("Status") == "Enabled"))
+
     def lock_probe(self, bucket: str, timeout_s: float = 60.0) -> None:
         """Shows that the store can lock: of two writes of one object, both `If-None-Match: *`, the second must be refused.
 
@@ -196,6 +217,16 @@ class ObjectStore:
                     self._client.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
         except NotThere:
             return
+
+
+def _or_none(read: Callable[[], T], absent: str) -> T | None:
+    """What `read` gives; None where the store answers that there is none."""
+    try:
+        return read()
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") == absent:
+            return None
+        raise
 
 
 def _config() -> Config:

@@ -6,7 +6,7 @@ send a request (`labctl.model.guestfiles`). What a certificate is for, labctl de
 
 from labctl.adapters.pki.authority import Authority, create_authority, sign
 from labctl.adapters.pki.inspection import covers, expires_in
-from labctl.adapters.pki.served import serves
+from labctl.adapters.pki.served import serves, shown
 from labctl.adapters.pki.sshkey import SshKey, create_ssh_key
 
-__all__ = ["Authority", "SshKey", "covers", "create_authority", "create_ssh_key", "expires_in", "serves", "sign"]
+__all__ = ["Authority", "SshKey", "covers", "create_authority", "create_ssh_key", "expires_in", "serves", "shown", "sign"]

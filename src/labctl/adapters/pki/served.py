@@ -18,11 +18,19 @@ def serves(address: str, port: int, cert_pem: str) -> bool | None:
         port: A TCP port.
         cert_pem: The certificate; the authority's may follow.
     """
+    pem = shown(address, port)
+    return (
+        None if pem is None else x509.load_pem_x509_certificate(pem.encode()) == x509.load_pem_x509_certificate(cert_pem.encode())
+    )
+
+
+def shown(address: str, port: int) -> str | None:
+    """The certificate (PEM) that the server at `address:port` shows; None where nothing answers TLS there."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # the question is what it shows, not whether to trust it
     try:
         with socket.create_connection((address, port), TIMEOUT_S) as plain, context.wrap_socket(plain) as secured:
-            shown = secured.getpeercert(binary_form=True)
+            found = secured.getpeercert(binary_form=True)
     except OSError:
         return None
-    return shown is not None and x509.load_der_x509_certificate(shown) == x509.load_pem_x509_certificate(cert_pem.encode())
+    return ssl.DER_cert_to_PEM_cert(found) if found else None

@@ -16,9 +16,11 @@ from labctl.adapters.vault._errors import (
     Sealed,
     Uninitialised,
 )
-from labctl.adapters.vault.bootstrap import Desired, bootstrap, differing, require_audit, role_parameters
+from labctl.adapters.vault.bootstrap import Desired, bootstrap, require_audit
 from labctl.adapters.vault.client import AppRoleCredentials, InitResult, SecretEntry, TokenInfo, Vault, VaultStatus
+from labctl.adapters.vault.reading import Reading
 from labctl.adapters.vault.seed import Kept, SeedResult, generate, keep, seed
+from labctl.model.approle import differing, role_parameters
 
 __all__ = [
     "Absent",
@@ -32,6 +34,7 @@ __all__ = [
     "HalfInitialised",
     "InitResult",
     "Kept",
+    "Reading",
     "Sealed",
     "SecretEntry",
     "SeedResult",

@@ -15,7 +15,16 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from labctl.model.cloudinit import STAGES
-from labctl.model.guestfiles import CA_FILE, CLOUD_INIT_LOG, CLOUD_INIT_STATUS, INSTANCE_ID, MACHINE_ID, SET_UP, GuestRole
+from labctl.model.guestfiles import (
+    CA_FILE,
+    CLOUD_INIT_LOG,
+    CLOUD_INIT_STATUS,
+    INSTANCE_ID,
+    MACHINE_ID,
+    SET_UP,
+    USER_DATA,
+    GuestRole,
+)
 from labctl.sandbox.guests.files import GuestFiles
 from labctl.sandbox.guests.runtime import GuestSpec
 
@@ -53,6 +62,7 @@ def _leave_cloud_inits_traces(spec: GuestSpec, files: GuestFiles) -> None:
     stage = {"start": 0.5, "finished": 1.0, "errors": [], "recoverable_errors": {}}
     status = {"v1": {"datasource": "DataSourceNoCloud [seed=/dev/sr0]", "stage": None} | dict.fromkeys(STAGES, stage)}
     made = {CLOUD_INIT_STATUS: json.dumps(status), INSTANCE_ID: f"{spec.instance_id}\n", CLOUD_INIT_LOG: "", SET_UP: ""}
+    made[USER_DATA] = spec.user_data
     for path, text in {**made, **_own_files(spec.user_data)}.items():
         files.make_folder(str(PurePosixPath(path).parent), parents=True)
         files.write(path, text.encode(), 0o644)
