@@ -63,7 +63,8 @@ def test_it_is_painted_in_the_colours_of_its_verdicts(width: int, scheme: str, t
 @pytest.mark.parametrize("width", [400, 1200])
 def test_nothing_reaches_beyond_the_window(width: int, tmp_path: Path) -> None:
     # In a frame: chromium's own window has at least 500 pixels when it writes no picture. The page lets no script of its own run.
-    frame = f"""<iframe style="width: {width}px; height: 900px; border: 0" onload="measure(this)" srcdoc="{escape(page())}"></iframe>"""
+    style = f"width: {width}px; height: 900px; border: 0"
+    frame = f"""<iframe style="{style}" onload="measure(this)" srcdoc="{escape(page())}"></iframe>"""
     script = """<script>
     function measure(frame) {
       const page = frame.contentDocument, wide = [...page.querySelectorAll('main, main *')].filter(e =>
