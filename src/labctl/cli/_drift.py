@@ -84,10 +84,12 @@ def _places(report: DriftReport, columns: int, paint: Paint) -> list[str]:
     places = [(f"stack {one.name}", report.stack_verdict(one), report.of_stack(one.name), one.hint) for one in report.stacks]
     places += [(f"area {one.name}", report.area_verdict(one), report.of_area(one.name), "") for one in report.areas]
     lines = [""]
+    clean = []
     for name, verdict, entries, hint in places:
-        if verdict is Verdict.CLEAN:
-            continue
         kept = open_entries(entries)
+        if verdict is Verdict.CLEAN and not kept:
+            clean.append(name)
+            continue
         accepted = len(entries) - len(kept)
         facts = [counted(len(kept), "finding")] if kept else []
         facts += [f"{accepted} accepted"] if accepted else []
@@ -100,7 +102,6 @@ def _places(report: DriftReport, columns: int, paint: Paint) -> list[str]:
             lines += _entry(entry, columns, paint, place=False)
         if len(known) < len(kept):
             lines.append(f"      {len(kept) - len(known)} new, see above")
-    clean = [name for name, verdict, _, _ in places if verdict is Verdict.CLEAN]
     if clean and report.result != "clean":
         lines += _wrapped(f"clean: {', '.join(clean)}", columns, "", "  ")
     return lines if len(lines) > 1 else []

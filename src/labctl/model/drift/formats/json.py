@@ -18,6 +18,12 @@ def as_json(report: DriftReport) -> str:
     return json.dumps(as_document(report), indent=2, default=str) + "\n"
 
 
+def as_plain_document(report: DriftReport) -> dict[str, Any]:
+    """As `as_document`, with nothing in it that JSON lacks."""
+    found: dict[str, Any] = json.loads(as_json(report))
+    return found
+
+
 def as_document(report: DriftReport) -> dict[str, Any]:
     """The report as JSON has it; `RunSummary.from_document` reads its figures back."""
     summary = RunSummary.of(report)
