@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from labctl.cli._drift import drift_lines, show_drift
 from labctl.model.drift import DriftReport
-from tests.unit.drift.reports import DELETED, MEMORY, clean_report, entry, full_report, reports
+from tests.unit.drift.reports import DELETED, MEMORY, clean_report, entry, full_report, nasty_report, reports
 
 
 @pytest.mark.parametrize("columns", [80, 120])
@@ -23,6 +23,7 @@ def test_it_looks_as_it_should(columns: int, golden: Callable[[str, str], None])
 
 @settings(max_examples=40, deadline=None)
 @given(reports())
+@example(nasty_report())
 def test_no_text_moves_the_cursor_or_makes_lines(report: DriftReport) -> None:
     lines = drift_lines(report, 80)
     assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", "".join(lines).replace("\ufffd", ""))

@@ -128,7 +128,39 @@ def nights(report: DriftReport, count: int = 9) -> list[RunSummary]:
     return found
 
 
+NASTY = 'a</b><script src="x">\\"\'&lt; |`<!-- -->\n@all\a\x1b[2J\ud800'
+"""What breaks out of each of the formats where it is not escaped."""
+
+
+def nasty_report() -> DriftReport:
+    """The worst text in every place."""
+    finding = Finding(
+        "terraform", Kind.CHANGED, NASTY, NASTY, Severity.HIGH, NASTY, NASTY, NASTY, NASTY, (Change(NASTY, NASTY, [NASTY]),)
+    )
+    world = replace(finding, area="vault", kind=Kind.UNMANAGED, stack="", layer="")
+    acceptance = Acceptance(id=NASTY.replace("\ud800", ""), reason="a</b> | <i>", owner="@all `", until=date(2026, 3, 1))
+    return DriftReport(
+        NASTY,
+        "sandbox",
+        AT,
+        2.0,
+        (
+            StackDrift(NASTY, NASTY, Verdict.ERROR, (finding,), NASTY, NASTY),
+            StackDrift(f"{NASTY}2", NASTY, Verdict.NOT_DEPLOYED, hint=NASTY),
+        ),
+        (AreaDrift("vault", (world,), (NASTY,), (NASTY,)),),
+        (entry(finding, 3, expired=acceptance), entry(world), entry(replace(world, id=f"{NASTY}2"), 2, accepted=acceptance)),
+        (Remembered("0123456789abcdef", NASTY, NASTY, NASTY, AT, 2),),
+        (acceptance,),
+        (NASTY,),
+    )
+
+
 ANY_TEXT = st.text(st.sampled_from("|\\<>&`\n\r\a \"'{}@#ab") | st.characters(), max_size=12)
+
+
+WRITTEN = ANY_TEXT.map(lambda text: text.encode(errors="replace").decode())
+"""As a file can hold it."""
 
 
 @st.composite
@@ -171,8 +203,8 @@ def reports(draw: st.DrawFn) -> DriftReport:
     entries = []
     for finding in [f for place in (*stacks, *areas) for f in place.findings]:
         seen = draw(st.integers(1, 3))
-        words = draw(text.filter(bool))
-        acceptance = Acceptance(id=words[:9], reason=words, owner=draw(text), until=date(2026, 3, 1))
+        words, owner = draw(WRITTEN.filter(bool)), draw(WRITTEN)
+        acceptance = Acceptance(id=words[:9], reason=words, owner=owner, until=date(2026, 3, 1))
         entries.append(
             entry(finding, seen, accepted=acceptance if draw(st.booleans()) else None, expired=acceptance if seen == 3 else None)
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from labctl.model.drift import AreaDrift, DriftReport, Finding, Kind, Severity, StackDrift, Verdict
 from labctl.model.drift.formats import as_document, as_html, as_json, as_junit, as_markdown, as_prometheus
@@ -32,6 +32,7 @@ from tests.unit.drift.reports import (
     clean_report,
     entry,
     full_report,
+    nasty_report,
     nights,
     reports,
 )
@@ -90,6 +91,7 @@ class TestWords:
 class TestJson:
     @settings(max_examples=40, deadline=None)
     @given(reports())
+    @example(nasty_report())
     def test_every_document_is_as_the_schema_says(self, report: DriftReport) -> None:
         document = json.loads(as_json(report))
         jsonschema.validate(document, SCHEMA, cls=jsonschema.Draft202012Validator)
@@ -120,6 +122,7 @@ class TestJson:
 class TestMarkdown:
     @settings(max_examples=40, deadline=None)
     @given(reports())
+    @example(nasty_report())
     def test_no_text_breaks_out(self, report: DriftReport) -> None:
         text = as_markdown(report)
         rows = [line for line in text.split("\n") if line.startswith("|")]
@@ -156,6 +159,7 @@ class TestMarkdown:
 class TestJUnit:
     @settings(max_examples=40, deadline=None)
     @given(reports())
+    @example(nasty_report())
     def test_it_fails_exactly_where_the_check_is_not_clean(self, report: DriftReport) -> None:
         root = ET.fromstring(as_junit(report))
         cases = list(root.iter("testcase"))
@@ -177,6 +181,7 @@ class TestJUnit:
 class TestPrometheus:
     @settings(max_examples=40, deadline=None)
     @given(reports())
+    @example(nasty_report())
     def test_it_is_written_by_the_rules(self, report: DriftReport) -> None:
         families = exposed(as_prometheus(report, AT))
         drifted = (
@@ -262,6 +267,7 @@ class Page(HTMLParser):
 class TestHtml:
     @settings(max_examples=40, deadline=None)
     @given(reports())
+    @example(nasty_report())
     def test_no_text_breaks_out(self, report: DriftReport) -> None:
         page = Page(as_html(report, spots=[Spot(report.lab, report.lab, "service")]))
         allowed = {

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from labctl.model.drift import AreaDrift, Change, DriftReport, StackDrift, Verdict
 from labctl.model.drift.acceptance import Acceptance
@@ -23,6 +23,7 @@ from tests.unit.drift.reports import (
     clean_report,
     entry,
     full_report,
+    nasty_report,
     reports,
 )
 
@@ -160,6 +161,7 @@ def test_a_long_title_is_cut() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(reports())
+@example(nasty_report())
 def test_a_check_that_was_told_needs_no_telling_again(report: DriftReport) -> None:
     first = notices(report, [], 1000)
     issues = [Issue(n, True, notice.description) for n, notice in enumerate(first.todo, 1)]
