@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 
+from labctl.model import junit
+from labctl.model.legible import legible, plain
 from labctl.model.report import (
     BLOCKED,
     CHANGED,
@@ -28,10 +29,6 @@ _DONE = {
     "move": "moved",
     "forget": "forgotten",
 }
-
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-"""What XML 1.0 has no way to write, section 2.2; named by what it is, a set that compiles ten times as fast as what it is not."""
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#~$&!])")
 
 
 def duration(seconds: float) -> str:
@@ -71,15 +68,15 @@ def why(stack: StackResult) -> str:
 
 def as_markdown(report: RunReport) -> str:
     """The report as Markdown (GitHub's and GitLab's)."""
-    began = f"began {_plain(moment(report.began))} UTC"
+    began = f"began {plain(moment(report.began))} UTC"
     lines = [
-        f"# labctl {_plain(report.command)}: {_plain(report.result)}",
+        f"# labctl {plain(report.command)}: {plain(report.result)}",
         "",
-        f"Lab {_plain(report.lab)}, run {_plain(report.id)}, {began}, took {duration(report.seconds)}.",
+        f"Lab {plain(report.lab)}, run {plain(report.id)}, {began}, took {duration(report.seconds)}.",
     ]
     if report.error:
-        lines += ["", f"> **Error:** {_plain(report.error)}"]
-        lines += [">", f"> {_plain(report.hint)}"] if report.hint else []
+        lines += ["", f"> **Error:** {plain(report.error)}"]
+        lines += [">", f"> {plain(report.hint)}"] if report.hint else []
     if report.stacks:
         lines += ["", "| stack | layer | result | resources | took | why |", "|---|---|---|---|--:|---|"]
         lines += [_row(stack) for stack in report.stacks]
@@ -88,9 +85,9 @@ def as_markdown(report: RunReport) -> str:
         lines += ["", "## What the time went into", ""]
         for number, step in enumerate(path, 1):
             waited = f", after {duration(step.waited_s)} {_waiting(number)}" if step.waited_s >= 0.05 else ""
-            lines.append(f"{number}. {_plain(step.name)}: {duration(step.seconds)}{waited}")
+            lines.append(f"{number}. {plain(step.name)}: {duration(step.seconds)}{waited}")
     if report.steps:
-        lines += ["", "## Steps", "", *(f"- {_plain(step)}" for step in report.steps)]
+        lines += ["", "## Steps", "", *(f"- {plain(step)}" for step in report.steps)]
     return "\n".join(lines) + "\n"
 
 
@@ -100,13 +97,8 @@ def _waiting(number: int) -> str:
 
 def _row(stack: StackResult) -> str:
     took = duration(stack.seconds) if stack.seconds is not None else ""
-    cells = (_plain(stack.name), _plain(stack.layer), _plain(stack.result), resources(stack), took, _plain(why(stack)))
+    cells = (plain(stack.name), plain(stack.layer), plain(stack.result), resources(stack), took, plain(why(stack)))
     return f"| {' | '.join(cells)} |"
-
-
-def _plain(text: str) -> str:
-    """`text` in one line in which Markdown finds nothing to render."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(_legible(text).split()))
 
 
 def as_junit(report: RunReport) -> str:
@@ -115,58 +107,30 @@ def as_junit(report: RunReport) -> str:
     A stack that failed is a failure, an interrupted one an error, one that did not start is skipped. Where the run itself failed
     and no stack can tell, a case of its own says so: a CI must not take it for a good one.
     """
-    root = ET.Element("testsuites", name=_legible(f"labctl {report.command}"), time=f"{report.seconds:.3f}")
+    root = ET.Element("testsuites", name=legible(f"labctl {report.command}"), time=f"{report.seconds:.3f}")
     for layer in dict.fromkeys(stack.layer for stack in report.stacks):
-        suite = _suite(root, layer, report)
+        suite = junit.suite(root, layer, report.began)
         for stack in report.stacks:
             if stack.layer == layer:
                 _case(suite, stack, report)
     silent = not any(stack.result in (FAILED, INTERRUPTED) for stack in report.stacks)
     if silent and report.result in (FAILED, INTERRUPTED, CUT_OFF):
-        suite = _suite(root, "run", report)
-        case = ET.SubElement(suite, "testcase", name=_legible(report.command), classname=_legible(report.lab), time="0.000")
-        _verdict(case, "failure", report.result, f"{report.error or report.result}\n{report.hint}".strip())
-    for suite in root:
-        suite.set("time", f"{sum(float(case.get('time', '0')) for case in suite):.3f}")
-    for counted in (root, *root):
-        for kind in ("testcase", "failure", "error", "skipped"):
-            counted.set(_TOTALS[kind], str(len(list(counted.iter(kind)))))
-    ET.indent(root)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
+        suite = junit.suite(root, "run", report.began)
+        case = junit.case(suite, report.command, report.lab, 0.0)
+        junit.verdict(case, "failure", report.result, f"{report.error or report.result}\n{report.hint}".strip())
+    return junit.written(root)
 
 
 FORMATS = {"markdown": as_markdown, "junit": as_junit}
 
-_TOTALS = {"testcase": "tests", "failure": "failures", "error": "errors", "skipped": "skipped"}
-
-
-def _suite(root: ET.Element, name: str, report: RunReport) -> ET.Element:
-    return ET.SubElement(root, "testsuite", name=_legible(name), timestamp=_legible(report.began))
-
 
 def _case(suite: ET.Element, stack: StackResult, report: RunReport) -> None:
-    case = ET.SubElement(
-        suite,
-        "testcase",
-        name=_legible(stack.name),
-        classname=_legible(f"{report.lab}.{stack.layer}"),
-        time=f"{stack.seconds or 0.0:.3f}",
-    )
+    case = junit.case(suite, stack.name, f"{report.lab}.{stack.layer}", stack.seconds or 0.0)
     if stack.result == FAILED:
-        _verdict(case, "failure", why(stack) or report.error or FAILED, f"{stack.reason or report.error}\n{report.hint}".strip())
+        junit.verdict(
+            case, "failure", why(stack) or report.error or FAILED, f"{stack.reason or report.error}\n{report.hint}".strip()
+        )
     elif stack.result == INTERRUPTED:
-        _verdict(case, "error", why(stack) or INTERRUPTED, stack.reason)
+        junit.verdict(case, "error", why(stack) or INTERRUPTED, stack.reason)
     elif stack.result in (BLOCKED, NOT_STARTED, RUNNING):
-        _verdict(case, "skipped", why(stack) or stack.result, "")
-
-
-def _verdict(case: ET.Element, kind: str, message: str, text: str) -> None:
-    found = ET.SubElement(case, kind, message=_legible(message))
-    if kind != "skipped":
-        found.set("type", kind)
-        found.text = _legible(text)
-
-
-def _legible(text: str) -> str:
-    """`text` without characters that XML cannot hold; a mark stands where one was."""
-    return _FORBIDDEN.sub("\ufffd", text)
+        junit.verdict(case, "skipped", why(stack) or stack.result, "")

@@ -5,13 +5,14 @@ environment variable, proxies included. It says what is; what to do about it is 
 """
 
 from labctl.adapters.gitlab._errors import Forbidden, Invalid, NotThere, Refused, Unready
-from labctl.adapters.gitlab.client import DeployToken, GitLab, NewDeployToken, NewRunner, Project, Runner
+from labctl.adapters.gitlab.client import DeployToken, GitLab, Issue, NewDeployToken, NewRunner, Project, Runner
 
 __all__ = [
     "DeployToken",
     "Forbidden",
     "GitLab",
     "Invalid",
+    "Issue",
     "NewDeployToken",
     "NewRunner",
     "NotThere",

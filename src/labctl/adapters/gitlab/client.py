@@ -94,6 +94,25 @@ class NewDeployToken:
     token: Secret
 
 
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """An issue of a project.
+
+    Attributes:
+        number: Within its project (`iid`).
+        title: In a line.
+        description: Markdown.
+        open: Nobody closed it.
+        labels: Sorted by name.
+    """
+
+    number: int
+    title: str
+    description: str
+    open: bool
+    labels: tuple[str, ...] = ()
+
+
 class GitLab:
     """A connection to one GitLab.
 
@@ -292,6 +311,50 @@ class GitLab:
         with explained(self.url, f"revoke deploy token {number}"):
             self._client.http_delete(f"/projects/{project}/deploy_tokens/{number}")
 
+    # --- issues
+
+    def issues(self, project: str, label: str) -> tuple[Issue, ...]:
+        """All issues of a project with a label, closed ones too, the oldest first.
+
+        Args:
+            project: Its full path.
+            label: The label's name.
+
+        Raises:
+            NotThere: There is no such project, or its issues are off.
+        """
+        query = {"labels": label, "state": "all", "order_by": "created_at", "sort": "asc", "per_page": 100}
+        with explained(self.url, f"list the issues of project {project}"):
+            found = self._client.http_list(f"/projects/{_coded(project)}/issues", query_data=query, get_all=True)
+        return tuple(sorted((_issue(row) for row in found), key=lambda issue: issue.number))
+
+    def create_issue(self, project: str, title: str, description: str, labels: Sequence[str]) -> Issue:
+        """Makes an issue; labels that the project lacks are made with it."""
+        fields = {"title": title, "description": description, "labels": ",".join(labels)}
+        with explained(self.url, f"make an issue in project {project}"):
+            found = self._client.http_post(f"/projects/{_coded(project)}/issues", post_data=fields)
+        return _issue(self._object(found))
+
+    def change_issue(self, project: str, number: int, *, description: str = "", state: str = "") -> Issue:
+        """Changes an issue.
+
+        Args:
+            project: Its project's full path.
+            number: Within the project.
+            description: The new one; "" leaves it.
+            state: `close` or `reopen`; "" leaves it.
+        """
+        fields = {"description": description, "state_event": state}
+        with explained(self.url, f"change issue {number} of project {project}"):
+            path = f"/projects/{_coded(project)}/issues/{number}"
+            found = self._client.http_put(path, post_data={name: value for name, value in fields.items() if value})
+        return _issue(self._object(found))
+
+    def add_note(self, project: str, number: int, text: str) -> None:
+        """Writes a note below an issue."""
+        with explained(self.url, f"write a note to issue {number} of project {project}"):
+            self._client.http_post(f"/projects/{_coded(project)}/issues/{number}/notes", post_data={"body": text})
+
     # --- requests
 
     def _get(self, path: str, what: str, **query: Any) -> Answer:
@@ -320,6 +383,16 @@ def _deploy_token(row: Mapping[str, Any]) -> DeployToken:
         username=str(row["username"]),
         active=not (row["revoked"] or row["expired"]),
         scopes=tuple(row["scopes"]),
+    )
+
+
+def _issue(row: Mapping[str, Any]) -> Issue:
+    return Issue(
+        number=int(row["iid"]),
+        title=str(row["title"]),
+        description=str(row["description"] or ""),
+        open=row["state"] == "opened",
+        labels=tuple(sorted(row["labels"])),
     )
 
 

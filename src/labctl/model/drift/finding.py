@@ -99,7 +99,7 @@ class Finding:
     def fingerprint(self) -> str:
         """The same from night to night, as long as the same attributes of the same thing are off; 16 hex digits."""
         parts = (self.area, self.stack, self.id, str(self.kind), *sorted(change.path for change in self.changes))
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+        return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
