@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "up": "Apply the layers in order, until the lab is as described.",
     "plan": "Show what `up` would change.",
+    "review": "Show what a change would do, in its merge request.",
     "down": "Destroy layers, and what depends on them.",
     "resume": "Go on with the last `up` or `down` that did not end well.",
     "status": "Show where the lab stands.",

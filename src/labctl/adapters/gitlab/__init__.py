@@ -6,15 +6,19 @@ environment variable, proxies included. It says what is; what to do about it is 
 
 from labctl.adapters.gitlab._errors import Forbidden, Invalid, NotThere, Refused, Unready
 from labctl.adapters.gitlab.client import DeployToken, GitLab, NewDeployToken, NewRunner, Project, Runner
+from labctl.adapters.gitlab.mergerequests import MergeRequest, MergeRequests, Note
 
 __all__ = [
     "DeployToken",
     "Forbidden",
     "GitLab",
     "Invalid",
+    "MergeRequest",
+    "MergeRequests",
     "NewDeployToken",
     "NewRunner",
     "NotThere",
+    "Note",
     "Project",
     "Refused",
     "Runner",
