@@ -10,10 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from labctl.model.ci import MOUNT as JWT
+from labctl.model.ci import JwtLogin, jwt_login
 from labctl.model.compose import CONTENT_KEY
 from labctl.model.errors import UserError
 from labctl.model.lab import GuestSpec, Lab
 from labctl.model.services import ServiceSpec
+from labctl.model.state import STATE_BUCKET
 
 MOUNT = "lab"
 """Where the KV version 2 engine is mounted."""
@@ -23,6 +26,9 @@ OPERATOR = "labctl"
 
 PROVIDER = "provider"
 """The policy and AppRole of labctl's Terraform provider, and its name among the readers of a secret."""
+
+CI_READ = "ci-read"
+"""The policy of the jobs that plan and change nothing."""
 
 STORE_ROOT = "store/root"
 GITLAB_ROOT = "gitlab/root"
@@ -263,7 +269,25 @@ def policies(lab: Lab) -> dict[str, str]:
     found = {guest_role(guest): _policy(_guest_paths(guest, specs)) for guest in lab.guests()}
     if lab.service_specs():
         found[PROVIDER] = _policy(_data_paths(spec for spec in specs if PROVIDER in spec.readers))
-    return {**found, OPERATOR: _policy(_operator_paths())}
+    if lab.ci is not None:
+        found[CI_READ] = _policy(_ci_paths(services=bool(lab.service_specs())))
+    return {**found, OPERATOR: _policy(_operator_paths(jobs=lab.ci is not None))}
+
+
+def jobs_login(lab: Lab) -> JwtLogin | None:
+    """How jobs of the lab's own repository log in; None where lab.yaml names none."""
+    return jwt_login(lab.ci, lab.gitlab_url, read=CI_READ, write=OPERATOR) if lab.ci else None
+
+
+def _ci_paths(*, services: bool) -> dict[str, Any]:
+    """What a plan needs: Terraform's state, and where there are services, a login for labctl's provider, wrapped only."""
+    wrapped = {"min_wrapping_ttl": f"{MIN_WRAPPING_TTL_S}s", "max_wrapping_ttl": f"{MAX_WRAPPING_TTL_S}s"}
+    provider = {
+        f"{MOUNT}/data/{PLATFORM_SSH}": {"capabilities": ["read"]},
+        f"auth/approle/role/{PROVIDER}/role-id": {"capabilities": ["read"]},
+        f"auth/approle/role/{PROVIDER}/secret-id": {"capabilities": ["create", "update"], **wrapped},
+    }
+    return {f"{MOUNT}/data/store/{STATE_BUCKET}": {"capabilities": ["read"]}, **(provider if services else {})}
 
 
 def approles(lab: Lab) -> tuple[RoleSpec, ...]:
@@ -322,7 +346,7 @@ def _data_paths(specs: Iterable[SecretSpec]) -> dict[str, Any]:
     return {f"{MOUNT}/data/{spec.path}": {"capabilities": ["read"]} for spec in specs}
 
 
-def _operator_paths() -> dict[str, Any]:
+def _operator_paths(*, jobs: bool) -> dict[str, Any]:
     """What labctl may do: everything with the lab's secrets, and handing guests their identity, wrapped only.
 
     It may also write the policies and roles of guests and of projects, because a guest that is added to lab.yaml later, and a
@@ -353,6 +377,18 @@ def _operator_paths() -> dict[str, Any]:
         "sys/auth": {"capabilities": ["read"]},
         "sys/mounts": {"capabilities": ["read"]},
         "sys/audit": {"capabilities": ["read", "sudo"]},
+        **(_jobs_paths() if jobs else {}),
+    }
+
+
+def _jobs_paths() -> dict[str, Any]:
+    """To set up the login of the repository's jobs. labctl may write its own policy, so a lab can get it later."""
+    written = {"capabilities": ["create", "read", "update"]}
+    return {
+        f"sys/policies/acl/{CI_READ}": written,
+        f"sys/auth/{JWT}": {"capabilities": ["create", "update", "sudo"]},
+        f"auth/{JWT}/config": written,
+        f"auth/{JWT}/role/+": written,
     }
 
 

@@ -18,6 +18,7 @@ from labctl.adapters.vault._errors import (
 )
 from labctl.adapters.vault.bootstrap import Desired, bootstrap, differing, require_audit, role_parameters
 from labctl.adapters.vault.client import AppRoleCredentials, InitResult, SecretEntry, TokenInfo, Vault, VaultStatus
+from labctl.adapters.vault.jwt import login_jwt
 from labctl.adapters.vault.seed import Kept, SeedResult, generate, keep, seed
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "differing",
     "generate",
     "keep",
+    "login_jwt",
     "require_audit",
     "role_parameters",
     "seed",

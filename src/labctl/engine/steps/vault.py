@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +19,12 @@ from labctl.adapters.vault import (
     Vault,
     VaultStatus,
     bootstrap,
+    login_jwt,
     seed,
 )
 from labctl.engine.steps.vault_actions import Action, Operator, Root, Situation, proves_unused, vault_actions
-from labctl.model.catalogue import approles, catalogue, policies
+from labctl.model.catalogue import approles, catalogue, jobs_login, policies
+from labctl.model.ci import DRIFT, REVIEW, UP
 from labctl.model.errors import AdapterError, UserError
 from labctl.model.lab import Lab
 from labctl.model.secret import Secret
@@ -31,6 +34,9 @@ KEYS = "vault"
 
 OPERATOR_KEYS = "labctl"
 """The key file with the credentials of labctl's own AppRole."""
+
+JWT_VARIABLE, ROLE_VARIABLE = "LABCTL_VAULT_JWT", "LABCTL_VAULT_ROLE"
+"""A token that GitLab signed for a job, and the role that the job takes with it."""
 
 NOTE = "vault-initialisation"
 
@@ -124,6 +130,8 @@ def open_vault(vault: Vault, keyring: Keyring, identities: Sequence[Path]) -> Va
     """
     if _initialised(vault).sealed:
         raise UserError("the Vault is sealed", where=vault.address, hint="Run `labctl vault unseal --identity FILE`.")
+    if (job := job_login()) is not None:
+        return login_jwt(vault, *job)
     if not keyring.exists(OPERATOR_KEYS):
         raise UserError(
             "labctl has no credentials for the Vault yet", where=vault.address, hint="Run `labctl up --layer foundation`."
@@ -162,6 +170,23 @@ def _read_keys(keyring: Keyring, identities: Sequence[Path]) -> _Keys:
     if not isinstance(unseal, tuple) or not isinstance(root, Secret | None):
         raise AdapterError("the key file lacks the unseal keys", where=str(keyring.directory / f"{KEYS}.age"))
     return _Keys(unseal, root)
+
+
+def job_login(environment: Mapping[str, str] = os.environ) -> tuple[str, Secret] | None:
+    """Role and token of a job of the lab's repository; None where labctl logs in as itself.
+
+    Raises:
+        UserError: There is a token, and no role.
+    """
+    token, role = environment.get(JWT_VARIABLE, ""), environment.get(ROLE_VARIABLE, "")
+    if not token:
+        return None
+    if not role:
+        raise UserError(
+            f"{JWT_VARIABLE} is set, and {ROLE_VARIABLE} is not",
+            hint=f"Set it to {REVIEW}, {DRIFT} or {UP}; docs/review.md says which job takes which.",
+        )
+    return role, Secret(token)
 
 
 def operator_login(keyring: Keyring, identities: Sequence[Path]) -> AppRoleCredentials:
@@ -207,7 +232,8 @@ class _Life:
         if not status.reachable:
             raise AdapterError(status.problem, where=self.vault.address, hint=status.hint)
         kept = self.keyring.exists(KEYS)
-        if status.initialised and kept and self.keys is None:
+        # A job has no key of an operator's, and needs none where the Vault is open.
+        if status.initialised and kept and self.keys is None and (status.sealed or job_login() is None):
             self.keys = _read_keys(self.keyring, self.identities)
         return Situation(
             initialised=status.initialised,
@@ -298,7 +324,7 @@ class _Life:
         self.changes.append("unsealed")
 
     def _configure(self) -> None:
-        self.changes += bootstrap(self._acting(), Desired(policies(self.lab), approles(self.lab)))
+        self.changes += bootstrap(self._acting(), Desired(policies(self.lab), approles(self.lab), jwt=jobs_login(self.lab)))
         self.done.add(Action.CONFIGURE)
 
     def _seed(self) -> None:
@@ -315,6 +341,10 @@ class _Life:
         self.changes.append("labctl's own credentials made")
 
     def _login(self) -> None:
+        if (job := job_login()) is not None:
+            self.session = login_jwt(self.vault, *job)
+            self.done.add(Action.LOGIN)
+            return
         credentials = self.credentials or operator_login(self.keyring, self.identities)
         try:
             self.session = self.vault.login_approle(credentials.role_id, credentials.secret_id)
@@ -338,7 +368,8 @@ class _Life:
         """Follows a change of the operators, and hands the session over."""
         if self.session is None:
             raise AdapterError("labctl is not logged in", where=self.vault.address)
-        for name in (KEYS, OPERATOR_KEYS):
+        # A job cannot read the key files; the next `up` of an operator follows the change.
+        for name in () if job_login() else (KEYS, OPERATOR_KEYS):
             if name not in self.written and self.keyring.rewrap(name, self.recipients, self.identities):
                 self.changes.append(f"key file {name} encrypted to the operators that lab.yaml lists now")
         return VaultSession(self.session, tuple(self.changes), self.seeded)
