@@ -41,6 +41,7 @@ COMMANDS = {
     "secrets": "List, seed and read the lab's secrets.",
     "vault": "Look after the lab's Vault: status, unseal.",
     "sandbox": "Start, stop and look at the embedded sandbox.",
+    "schedule": "Check the lab every night: install, remove, status.",
     "doctor": "Check what the lab needs, and say how to get it.",
     "mirror": "Put the Terraform provider into the local mirror.",
     "env": "Run a command with the lab's Terraform environment.",

@@ -94,6 +94,12 @@ def load_plan(run: Run) -> tuple[StackRun, ...]:
     for one in saved:
         if one.plan.stack in known:
             stack = known[one.plan.stack]
+            if one.serial >= 0 and not run.readable(stack):
+                raise UserError(
+                    f"the saved plan cannot be held against the state: {run.unreadable_reason()}",
+                    where=stack.name,
+                    hint="Nothing was applied.",
+                )
             reason = stale(one, _content(stack), stack.state.serial, stack.state.lineage) or _wrong(one, folder)
             reasons += [f"{stack.name}: {reason}"] if reason else []
     if reasons:

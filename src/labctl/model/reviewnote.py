@@ -45,7 +45,7 @@ def note(review: Review, *, limit: int = MOST_CHARACTERS, link: str = "") -> str
     cut_rows = _fitting(rows, limit // _ROWS_SHARE - len(head))
     more = f"\n… and {len(rows) - len(cut_rows)} more stacks; see {where}." if len(cut_rows) < len(rows) else ""
     parts = [head, *(("\n".join(_TABLE + cut_rows) + more,) if rows else ())]
-    footer = _footer(review)
+    footer = _footer(review, link)
     room = limit - sum(len(part) + 2 for part in parts) - len(footer) - 2 - _told(where, review)
     left = []
     for stack in review.stacks:
@@ -199,8 +199,10 @@ def _fenced(lines: list[str]) -> str:
     return f"{fence}diff\n{text}\n{fence}"
 
 
-def _footer(review: Review) -> str:
-    kept = " The plans are kept: `labctl up --plan DIR` with the job's artifact applies exactly this." if review.artifact else ""
+def _footer(review: Review, link: str) -> str:
+    number = link.rpartition("/")[2]
+    job = f"`REVIEW_JOB={number}` for job `up`, or " if number.isdigit() else ""
+    kept = f" The plans are kept: {job}`labctl up --plan DIR` with the artifact applies exactly this." if review.artifact else ""
     others = review.change.others
     files = f" {len(others)} changed file{'s' if len(others) > 1 else ''} made no difference to any stack." if others else ""
     return f"<sub>{review.head[:12]} against {review.base[:12]}.{files}{kept}</sub>"

@@ -2,87 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import http.server
-import json
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from labctl.adapters.vault import Denied, Vault, login_jwt
 from labctl.engine.steps.vault import JWT_VARIABLE, ROLE_VARIABLE, open_vault
 from labctl.model.errors import LabError, UserError
 from labctl.model.lab import Lab
 from labctl.model.secret import Secret
+from tests.gitlabissuer import Issuer, new_key, serving
 from tests.integration.vault.conftest import WORKER, Bench
 
 pytestmark = pytest.mark.integration
 
 
-def text(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
-@dataclass
-class Issuer:
-    """As GitLab signs for its jobs, with its keys at the same path."""
-
-    url: str
-    key: rsa.RSAPrivateKey
-
-    def keys(self) -> dict[str, Any]:
-        numbers = self.key.public_key().public_numbers()
-        n = text(numbers.n.to_bytes(256, "big"))
-        return {"keys": [{"kty": "RSA", "kid": "one", "use": "sig", "alg": "RS256", "n": n, "e": text(b"\x01\x00\x01")}]}
-
-    def token(self, *, key: rsa.RSAPrivateKey | None = None, **claims: Any) -> Secret:
-        now = int(time.time())
-        payload = {
-            "iss": self.url,
-            "aud": "labctl",
-            "sub": "project_path:lab/infra:ref_type:branch:ref:main",
-            "project_path": "lab/infra",
-            "ref": "main",
-            "ref_type": "branch",
-            "ref_protected": "true",
-            "iat": now,
-            "nbf": now - 5,
-            "exp": now + 600,
-        } | claims
-        signed = ".".join(text(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT", "kid": "one"}, payload))
-        signature = (key or self.key).sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
-        return Secret(f"{signed}.{text(signature)}")
-
-
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[Issuer]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps(found.keys()).encode() if self.path == "/oauth/discovery/keys" else b""
-            self.send_response(200 if body else 404)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_args: object) -> None:
-            """Quiet."""
-
-    server = http.server.ThreadingHTTPServer((f"127.86.89.{10 + WORKER}", 0), Handler)
-    found = Issuer(
-        f"http://{server.server_address[0]}:{server.server_address[1]}",
-        rsa.generate_private_key(public_exponent=65537, key_size=2048),
-    )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield found
-    server.shutdown()
-    server.server_close()
+    with serving(f"127.86.89.{10 + WORKER}") as found:
+        yield found
 
 
 @pytest.fixture
@@ -128,7 +68,7 @@ def test_a_job_gets_what_its_role_may_and_others_get_nothing(ready: Bench, issue
         "another audience": ("ci-review", issuer.token(aud="https://vault.example.com")),
         "another issuer": ("ci-review", issuer.token(iss="https://gitlab.example.com")),
         "a job that is over": ("ci-review", issuer.token(exp=int(time.time()) - 600, nbf=1, iat=1)),
-        "another key": ("ci-review", issuer.token(key=rsa.generate_private_key(public_exponent=65537, key_size=2048))),
+        "another key": ("ci-review", issuer.token(key=new_key())),
         "an unknown role": ("ci-all", issuer.token()),
     }
     for what, (role, token) in refused.items():

@@ -38,6 +38,9 @@ OPERATOR_KEYS = "labctl"
 JWT_VARIABLE, ROLE_VARIABLE = "LABCTL_VAULT_JWT", "LABCTL_VAULT_ROLE"
 """A token that GitLab signed for a job, and the role that the job takes with it."""
 
+ROLE_ID_VARIABLE, SECRET_ID_VARIABLE = "LABCTL_VAULT_ROLE_ID", "LABCTL_VAULT_SECRET_ID"
+"""An AppRole to log in with instead of labctl's own: that of the nightly check."""
+
 NOTE = "vault-initialisation"
 
 RESET_TIMEOUT_S = 60.0
@@ -132,6 +135,8 @@ def open_vault(vault: Vault, keyring: Keyring, identities: Sequence[Path]) -> Va
         raise UserError("the Vault is sealed", where=vault.address, hint="Run `labctl vault unseal --identity FILE`.")
     if (job := job_login()) is not None:
         return login_jwt(vault, *job)
+    if (given := given_login()) is not None:
+        return vault.login_approle(given.role_id, given.secret_id)
     if not keyring.exists(OPERATOR_KEYS):
         raise UserError(
             "labctl has no credentials for the Vault yet", where=vault.address, hint="Run `labctl up --layer foundation`."
@@ -187,6 +192,12 @@ def job_login(environment: Mapping[str, str] = os.environ) -> tuple[str, Secret]
             hint=f"Set it to {REVIEW}, {DRIFT} or {UP}; docs/review.md says which job takes which.",
         )
     return role, Secret(token)
+
+
+def given_login(environment: Mapping[str, str] = os.environ) -> AppRoleCredentials | None:
+    """The AppRole that the environment names, as that of the nightly check; None where labctl logs in as itself."""
+    role_id, secret_id = environment.get(ROLE_ID_VARIABLE, ""), environment.get(SECRET_ID_VARIABLE, "")
+    return AppRoleCredentials(Secret(role_id), Secret(secret_id)) if role_id and secret_id else None
 
 
 def operator_login(keyring: Keyring, identities: Sequence[Path]) -> AppRoleCredentials:
