@@ -170,6 +170,8 @@ def test_a_change_that_concerns_no_stack_plans_none(repo: Repo) -> None:
     assert done.code == 0, done.err
     assert "No stack is concerned" in done.out
     assert "1 changed file made no difference" in done.out
+    last = repo.lab.json("runs")["runs"][0]
+    assert (last["command"], last["result"]) == ("review", "nothing to do")
 
 
 def test_a_broken_rule_refuses_and_the_note_says_which(repo: Repo) -> None:

@@ -276,7 +276,7 @@ def policies(lab: Lab) -> dict[str, str]:
 
 def jobs_login(lab: Lab) -> JwtLogin | None:
     """How jobs of the lab's own repository log in; None where lab.yaml names none."""
-    return jwt_login(lab.ci, lab.gitlab_url, read=CI_READ, write=OPERATOR) if lab.ci else None
+    return jwt_login(lab.ci, lab.gitlab_url, read=CI_READ, drift=CI_READ, write=OPERATOR) if lab.ci else None
 
 
 def _ci_paths(*, services: bool) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class JwtLogin:
     roles: tuple[JwtRole, ...]
 
 
-def jwt_login(ci: Ci, gitlab: str, *, read: str, write: str) -> JwtLogin:
+def jwt_login(ci: Ci, gitlab: str, *, read: str, drift: str, write: str) -> JwtLogin:
     """The login for the jobs of the lab's repository.
 
     A job of an unprotected branch runs what anybody with the role Developer has written. It gets what a plan needs, and nothing
@@ -83,7 +83,8 @@ def jwt_login(ci: Ci, gitlab: str, *, read: str, write: str) -> JwtLogin:
     Args:
         ci: What lab.yaml says.
         gitlab: The address of the lab's own GitLab.
-        read: The policy of a job that looks.
+        read: The policy of a job that plans.
+        drift: The policy of the nightly check.
         write: The policy of a job that applies.
     """
     address = ci.gitlab or gitlab.rstrip("/")
@@ -91,7 +92,7 @@ def jwt_login(ci: Ci, gitlab: str, *, read: str, write: str) -> JwtLogin:
     protected = (project, ("ref_protected", ("true",)), ("ref_type", ("branch",)), ("ref", (ci.branch,)))
     roles = (
         JwtRole(REVIEW, (read,), (project,)),
-        JwtRole(DRIFT, (read,), protected),
+        JwtRole(DRIFT, (drift,), protected),
         JwtRole(UP, (write,), protected, UP_TOKEN_TTL_S),
     )
     return JwtLogin(f"{address}/oauth/discovery/keys", address, ci.audience, ci.ca_file, roles)

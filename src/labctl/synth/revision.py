@@ -15,6 +15,9 @@ from labctl.model.errors import AdapterError
 TIMEOUT_S = 300
 _PACKAGES = ("labctl", "stacks", "layers")
 
+_CREDENTIALS = ("PROXMOX_VE_", "LABCTL_VAULT_", "LABCTL_GITLAB_", "CI_JOB_", "AWS_", "VAULT_")
+"""Beginnings of variables that a synthesis has no use for."""
+
 _CHILD = """\
 import json, sys
 from pathlib import Path
@@ -95,6 +98,7 @@ def revision_documents(
         "root": str(root),
         "answer": str(answer),
     }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_CREDENTIALS)}
     own_path = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
     try:
         done = subprocess.run(
@@ -102,7 +106,7 @@ def revision_documents(
             input=json.dumps(given).encode(),
             capture_output=True,
             cwd=revision.scratch,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([*revision.code(), *own_path]), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**kept, "PYTHONPATH": os.pathsep.join([*revision.code(), *own_path]), "PYTHONDONTWRITEBYTECODE": "1"},
             timeout=TIMEOUT_S,
             check=False,
         )
@@ -112,4 +116,6 @@ def revision_documents(
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise AdapterError(f"it cannot be synthesised: {error}") from error
     said = done.stderr.decode(errors="replace").strip().splitlines()
-    raise AdapterError(f"it cannot be synthesised: {said[-1] if said else done.returncode}")
+    # Of a traceback, the last line, without the name of labctl's own error.
+    last = said[-1].removeprefix("labctl.model.errors.UserError: ") if said else str(done.returncode)
+    raise AdapterError(f"it cannot be synthesised: {last}")
