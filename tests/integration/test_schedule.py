@@ -10,7 +10,7 @@ import typer.testing
 from labctl.adapters.systemd import Systemd
 from labctl.engine import timer
 from labctl.engine.lab import OpenLab, open_lab
-from labctl.engine.steps.vault import ROLE_ID_VARIABLE, SECRET_ID_VARIABLE
+from labctl.engine.steps.logins import ROLE_ID_VARIABLE, SECRET_ID_VARIABLE
 from labctl.model.errors import LabError, UserError
 
 SYSTEMCTL = """\

@@ -14,7 +14,7 @@ from labctl.adapters.systemd import Systemd, TimerState
 from labctl.engine.lab import OpenLab
 from labctl.engine.paths import cannot_write, private_files, replace_file
 from labctl.engine.status import foundation_outputs, lab_session
-from labctl.engine.steps.vault import ROLE_ID_VARIABLE, SECRET_ID_VARIABLE
+from labctl.engine.steps.logins import ROLE_ID_VARIABLE, SECRET_ID_VARIABLE
 from labctl.engine.target import TOKEN_VARIABLE
 from labctl.model.errors import LabError, UserError
 from labctl.model.timer import Nightly, credentials_text

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from labctl.adapters.vault import Denied, Vault, login_jwt
-from labctl.engine.steps.vault import JWT_VARIABLE, ROLE_VARIABLE, open_vault
+from labctl.engine.steps.logins import JWT_VARIABLE, ROLE_VARIABLE
+from labctl.engine.steps.vault import open_vault
 from labctl.model.errors import LabError, UserError
 from labctl.model.lab import Lab
 from labctl.model.secret import Secret

@@ -9,8 +9,9 @@ from labctl.engine.labrun import LabRun
 from labctl.engine.session import LabSession, open_session
 from labctl.engine.steps.certificates import ensure_certificate
 from labctl.engine.steps.guests import ComingUp, patience
+from labctl.engine.steps.logins import job_login
 from labctl.engine.steps.store import deliver_credentials, ensure_buckets, store_access
-from labctl.engine.steps.vault import ensure_vault, job_login
+from labctl.engine.steps.vault import ensure_vault
 from labctl.model.catalogue import PLATFORM_SSH
 from labctl.model.contracts import FoundationContract
 from labctl.model.errors import AdapterError

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,9 +21,9 @@ from labctl.adapters.vault import (
     login_jwt,
     seed,
 )
+from labctl.engine.steps.logins import given_login, job_login
 from labctl.engine.steps.vault_actions import Action, Operator, Root, Situation, proves_unused, vault_actions
 from labctl.model.catalogue import approles, catalogue, jobs_login, policies
-from labctl.model.ci import DRIFT, REVIEW, UP
 from labctl.model.errors import AdapterError, UserError
 from labctl.model.lab import Lab
 from labctl.model.secret import Secret
@@ -34,12 +33,6 @@ KEYS = "vault"
 
 OPERATOR_KEYS = "labctl"
 """The key file with the credentials of labctl's own AppRole."""
-
-JWT_VARIABLE, ROLE_VARIABLE = "LABCTL_VAULT_JWT", "LABCTL_VAULT_ROLE"
-"""A token that GitLab signed for a job, and the role that the job takes with it."""
-
-ROLE_ID_VARIABLE, SECRET_ID_VARIABLE = "LABCTL_VAULT_ROLE_ID", "LABCTL_VAULT_SECRET_ID"
-"""An AppRole to log in with instead of labctl's own: that of the nightly check."""
 
 NOTE = "vault-initialisation"
 
@@ -175,29 +168,6 @@ def _read_keys(keyring: Keyring, identities: Sequence[Path]) -> _Keys:
     if not isinstance(unseal, tuple) or not isinstance(root, Secret | None):
         raise AdapterError("the key file lacks the unseal keys", where=str(keyring.directory / f"{KEYS}.age"))
     return _Keys(unseal, root)
-
-
-def job_login(environment: Mapping[str, str] = os.environ) -> tuple[str, Secret] | None:
-    """Role and token of a job of the lab's repository; None where labctl logs in as itself.
-
-    Raises:
-        UserError: There is a token, and no role.
-    """
-    token, role = environment.get(JWT_VARIABLE, ""), environment.get(ROLE_VARIABLE, "")
-    if not token:
-        return None
-    if not role:
-        raise UserError(
-            f"{JWT_VARIABLE} is set, and {ROLE_VARIABLE} is not",
-            hint=f"Set it to {REVIEW}, {DRIFT} or {UP}; docs/review.md says which job takes which.",
-        )
-    return role, Secret(token)
-
-
-def given_login(environment: Mapping[str, str] = os.environ) -> AppRoleCredentials | None:
-    """The AppRole that the environment names, as that of the nightly check; None where labctl logs in as itself."""
-    role_id, secret_id = environment.get(ROLE_ID_VARIABLE, ""), environment.get(SECRET_ID_VARIABLE, "")
-    return AppRoleCredentials(Secret(role_id), Secret(secret_id)) if role_id and secret_id else None
 
 
 def operator_login(keyring: Keyring, identities: Sequence[Path]) -> AppRoleCredentials:
