@@ -48,7 +48,12 @@ def up(
     yes: YesOption = False,
     allow_destroy: AllowOption = None,
     saved_plan: Annotated[
-        str, typer.Option("--plan", metavar="RUN", help="Apply exactly what `labctl plan --save` kept under this run.")
+        str,
+        typer.Option(
+            "--plan",
+            metavar="RUN",
+            help="Apply exactly what `labctl plan --save` kept under this run, or `review` in this folder.",
+        ),
     ] = "",
     parallelism: ParallelismOption = None,
     fail_fast: FailFastOption = False,

@@ -9,7 +9,6 @@ from labctl.cloudinit.layerfiles import layer_template
 from labctl.cloudinit.part import GuestFile, Part
 from labctl.cloudinit.quoting import hcl
 from labctl.cloudinit.request import UserDataRequest
-from labctl.model.catalogue import guest_role
 from labctl.model.guestfiles import (
     AGENT_CONFIG,
     CA_FILE,
@@ -20,6 +19,7 @@ from labctl.model.guestfiles import (
     WRAPPED_SECRET_ID,
 )
 from labctl.model.rendered import Template, templates
+from labctl.model.vaultroles import guest_role
 
 _PATH_UNIT = IDENTITY_UNIT.removesuffix(".service") + ".path"
 

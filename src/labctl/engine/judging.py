@@ -7,6 +7,7 @@ from labctl.engine.run import StackRun
 from labctl.model.inventory import Foreign, foreign_guests
 from labctl.model.plan import PlanSummary
 from labctl.model.policy import evaluate, planned_vmids, refuse
+from labctl.model.violation import Violation
 
 
 def judge(run: LabRun, stack: StackRun) -> None:
@@ -15,20 +16,25 @@ def judge(run: LabRun, stack: StackRun) -> None:
     Raises:
         UserError: The plan breaks a rule.
     """
+    found = violations(run, stack)
+    for one in found:
+        if one.warns:
+            run.say(f"[{one.rule}] {one.sentence}", stack.name, kind="warning")
+    refuse(stack.name, found)
+
+
+def violations(run: LabRun, stack: StackRun) -> list[Violation]:
+    """The rules that a stack's plan breaks, and those that warn."""
     if stack.plan is None or stack.plan.summary is None:
-        return
+        return []
     protected = [guest.name for guest in run.lab.guests()]
-    violations = evaluate(
+    return evaluate(
         stack.plan.summary,
         protected=protected,
         allowed=run.options.allow_destroy,
         foreign=_foreign(run, stack, stack.plan.summary),
         rules=run.lab.policy,
     )
-    for one in violations:
-        if one.warns:
-            run.say(f"[{one.rule}] {one.sentence}", stack.name, kind="warning")
-    refuse(stack.name, violations)
 
 
 def _foreign(run: LabRun, stack: StackRun, summary: PlanSummary) -> tuple[Foreign, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from labctl.model.errors import UserError, nearest
 from labctl.model.plan import PlanSummary, StackPlan, StackStatus, parse_plan
 from labctl.model.propagation import planned_outputs
 from labctl.model.savedplan import SavedStack, as_document, from_document, stale
+
+_DESCRIBED = "tfconfig/m-/cdk.tf.json"
+"""The root module's JSON in Terraform's plan file."""
 
 
 def save_plan(run: Run, stacks: Sequence[StackRun]) -> str:
@@ -42,6 +47,34 @@ def save_plan(run: Run, stacks: Sequence[StackRun]) -> str:
     return run.journal.run_id
 
 
+def export_plan(run: Run, stacks: Sequence[StackRun], folder: Path) -> None:
+    """Keeps the plans of the run in a folder that can be carried elsewhere, readable by its owner only.
+
+    Terraform's plan files hold every value of their stacks. What the folder held of an earlier plan is replaced.
+
+    Raises:
+        UserError: A plan could not be made, the folder holds something else, or the disk is full.
+    """
+    save_plan(run, stacks)
+    kept = [path for path in run.journal.folder.iterdir() if path.name == PLAN_DOCUMENT or path.name.endswith(KEPT_SUFFIX)]
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        strange = [path.name for path in folder.iterdir() if path.name != PLAN_DOCUMENT and not path.name.endswith(KEPT_SUFFIX)]
+        if strange:
+            raise UserError(
+                f"it holds something else ({', '.join(sorted(strange)[:3])})", where=str(folder), hint="Name a new folder."
+            )
+        folder.chmod(0o700)
+        for old in folder.iterdir():
+            old.unlink()
+        for path in kept:
+            shutil.copyfile(path, folder / path.name)
+            (folder / path.name).chmod(0o600)
+            path.unlink()
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
 def load_plan(run: Run) -> tuple[StackRun, ...]:
     """The stacks of the saved plan that the options name, each with its plan as it was shown.
 
@@ -61,17 +94,40 @@ def load_plan(run: Run) -> tuple[StackRun, ...]:
     for one in saved:
         if one.plan.stack in known:
             stack = known[one.plan.stack]
-            reason = stale(one, _content(stack), stack.state.serial, stack.state.lineage)
+            if one.serial >= 0 and not run.readable(stack):
+                raise UserError(
+                    f"the saved plan cannot be held against the state: {run.unreadable_reason()}",
+                    where=stack.name,
+                    hint="Nothing was applied.",
+                )
+            reason = stale(one, _content(stack), stack.state.serial, stack.state.lineage) or _wrong(one, folder)
             reasons += [f"{stack.name}: {reason}"] if reason else []
     if reasons:
         raise UserError(
             f"the saved plan {folder.name} is stale: {'; '.join(reasons)}",
-            hint="Nothing was applied. Run `labctl plan --save` again, and look at what it would do now.",
+            hint="Nothing was applied. Plan again (`labctl plan --save`), and look at what it would do now.",
         )
     for one in saved:
         _take(run, known[one.plan.stack], one, folder)
     names = {one.plan.stack for one in saved}
     return tuple(stack for stack in run.stacks if stack.name in names)
+
+
+def _wrong(saved: SavedStack, folder: Path) -> str:
+    """Why Terraform's plan file is not the one that the document names, "" where it is.
+
+    A plan file is a ZIP archive that holds the description that it was made from.
+    """
+    if not saved.file:
+        return ""
+    if Path(saved.file).name != saved.file:
+        return "its plan file lies elsewhere"
+    try:
+        with zipfile.ZipFile(folder / saved.file) as archive:
+            described = archive.read(_DESCRIBED)
+    except (OSError, KeyError, zipfile.BadZipFile):
+        return "its plan file is missing or damaged"
+    return "" if hashlib.sha256(described).hexdigest() == saved.content else "its plan file is of another description"
 
 
 def _take(run: Run, stack: StackRun, saved: SavedStack, folder: Path) -> None:
@@ -87,6 +143,15 @@ def _take(run: Run, stack: StackRun, saved: SavedStack, folder: Path) -> None:
 
 def _folder(run: Run) -> Path:
     wanted = run.options.saved_plan
+    named = Path(wanted)
+    if (named / PLAN_DOCUMENT).is_file():
+        return named.absolute()
+    if named.is_dir() or "/" in wanted:
+        raise UserError(
+            "there is no saved plan in it" if named.is_dir() else "does not exist",
+            where=wanted,
+            hint="Name the folder that `labctl review --artifact DIR` wrote.",
+        )
     kept = [path.parent for path in run.paths.runs.glob(f"*/{PLAN_DOCUMENT}")]
     hits = [folder for folder in kept if folder.name == wanted] or [
         folder for folder in kept if folder.name.startswith(wanted) or folder.name.endswith(f"-{wanted}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from labctl.model.catalogue import RoleSpec
+from labctl.model.vaultroles import RoleSpec
 
 
 def role_parameters(role: RoleSpec) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def report_of(run_id: str, lab: str, events: Sequence[Entry], *, running: bool =
     seconds = float(report.get("seconds", journal.end_s))
     if report:
         journal = _Journal(timed, running, max(0.0, journal.at_s(report) - seconds))
-    planned = journal.last("plan") if command == "plan" else {}
+    planned = journal.last("plan") if command in ("plan", "review") else {}
     result = _result(journal, planned)
     entries: Sequence[Entry] = report.get("stacks") or planned.get("stacks") or journal.last("stacks").get("stacks", ())
     return RunReport(

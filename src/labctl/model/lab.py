@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from labctl.model.apps import Apps, AppSpec, LabApp, app_problems
+from labctl.model.ci import Ci
 from labctl.model.driftsettings import DriftSettings
 from labctl.model.guestfiles import DOCKER, GITLAB, PACKAGES_PORT, STORE, VAULT, GuestRole
 from labctl.model.labrules import LabRule
@@ -312,6 +313,7 @@ class Lab(Settings):
     services: Services = Services()
     apps: Apps = Apps()
     runs: Runs = Runs()
+    ci: Ci | None = Field(None, description="the lab's own repository, whose jobs may log in to the Vault")
     drift: DriftSettings = DriftSettings()
     policy: Annotated[tuple[LabRule, ...], LIST] = Field((), description="the lab's own rules over plans, besides labctl's")
 

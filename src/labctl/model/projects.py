@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from labctl.model.catalogue import MAX_WRAPPING_TTL_S, MOUNT, RoleSpec
+from labctl.model.catalogue import MOUNT
 from labctl.model.errors import UserError
 from labctl.model.lab import Lab
 from labctl.model.services import MlflowService, PostgresService
+from labctl.model.vaultroles import MAX_WRAPPING_TTL_S, RoleSpec
 
 Kind = Literal["postgres", "kafka", "ollama", "bucket"]
 

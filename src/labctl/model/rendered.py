@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from labctl.model.catalogue import GITLAB_ROOT, GITLAB_RUNNER, MOUNT, SecretSpec, catalogue, guest_role
+from labctl.model.catalogue import GITLAB_ROOT, GITLAB_RUNNER, MOUNT, SecretSpec, catalogue
 from labctl.model.errors import LabError
 from labctl.model.guestfiles import BUCKET_FILE, GITLAB_SECRETS_FILE, IDENTITY_READY, RUNNER_TOKEN_FILE
 from labctl.model.lab import GuestSpec, Lab
+from labctl.model.vaultroles import guest_role
 
 Source = tuple[str, str]
 """A secret's path, and its field."""

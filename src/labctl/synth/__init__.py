@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from labctl.synth.manifest import MANIFEST, Stack, Synthesis, read_manifest
 from labctl.synth.project import PROJECT_FILE, Project, read_project, synthesise_project
-from labctl.synth.synthesis import synthesise
+from labctl.synth.revision import Revision, revision_documents
+from labctl.synth.synthesis import stack_documents, synthesise
 
 __all__ = [
     "MANIFEST",
     "PROJECT_FILE",
     "Project",
+    "Revision",
     "Stack",
     "Synthesis",
     "read_manifest",
     "read_project",
+    "revision_documents",
+    "stack_documents",
     "synthesise",
     "synthesise_project",
 ]

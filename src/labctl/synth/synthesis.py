@@ -64,6 +64,17 @@ def synthesise(context: StackContext, *, force: bool = False) -> Synthesis:
     return Synthesis(read_manifest(outdir), fresh=True)
 
 
+def stack_documents(context: StackContext) -> dict[str, str]:
+    """The documents that `synthesise` would write, by their path from `context.outdir`; nothing is written there.
+
+    Raises:
+        UserError: As `synthesise`.
+    """
+    with tempfile.TemporaryDirectory(prefix="labctl-synthesis-") as scratch:
+        _run_stacks(context, Path(scratch))
+        return _normalised(Path(scratch))
+
+
 def _is_current(outdir: Path, content: str) -> bool:
     """Whether `outdir` holds the synthesis of `content`, untouched."""
     try:

@@ -17,11 +17,12 @@ from labctl.engine.drift.vault import _vault, nightly_credentials
 from labctl.engine.ownprovider import provider_access, provider_login
 from labctl.engine.provisioning import grant
 from labctl.engine.steps.vault import KEYS
-from labctl.model.catalogue import DRIFT, OPERATOR, policies
+from labctl.model.catalogue import DRIFT, OPERATOR
 from labctl.model.drift import AreaDrift, Kind, Severity
 from labctl.model.drift.vault import compare_secret_ids
 from labctl.model.lab import Lab
 from labctl.model.secret import Secret
+from labctl.model.vaultroles import policies
 
 pytestmark = pytest.mark.integration
 

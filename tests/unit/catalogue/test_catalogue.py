@@ -8,21 +8,11 @@ import re
 import pytest
 
 from labctl.adapters.vault import generate
-from labctl.model.catalogue import (
-    DRIFT,
-    GITLAB_REGISTRY,
-    OPERATOR,
-    PROVIDER,
-    STORE_ROOT,
-    approles,
-    bucket_secrets,
-    catalogue,
-    guest_role,
-    policies,
-)
+from labctl.model.catalogue import DRIFT, GITLAB_REGISTRY, OPERATOR, PROVIDER, STORE_ROOT, bucket_secrets, catalogue
 from labctl.model.errors import UserError
 from labctl.model.lab import Lab
 from labctl.model.services import Services
+from labctl.model.vaultroles import approles, guest_role, policies
 
 OPS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ0", "age1" + "q" * 58]
 

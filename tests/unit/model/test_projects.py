@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labctl.model.catalogue import OPERATOR, policies
+from labctl.model.catalogue import OPERATOR
 from labctl.model.errors import UserError
 from labctl.model.lab import BucketName, Lab
 from labctl.model.projects import (
@@ -33,6 +33,7 @@ from labctl.model.projects import (
     project_reader,
     provisioned,
 )
+from labctl.model.vaultroles import policies
 
 LAB = Lab.model_validate(
     {

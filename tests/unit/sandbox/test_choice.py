@@ -15,10 +15,10 @@ import pytest
 
 from labctl.engine.lab import open_lab, with_guests
 from labctl.engine.target import sandbox_config
-from labctl.model.catalogue import approles
 from labctl.model.errors import UserError
 from labctl.model.lab import Lab
 from labctl.model.labfile import parse_lab
+from labctl.model.vaultroles import approles
 from labctl.sandbox import SandboxConfig
 from labctl.sandbox import choice as choices
 from labctl.sandbox.choice import Choice, Facts, choose, decide, kept_choice, look

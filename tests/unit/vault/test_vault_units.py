@@ -23,9 +23,10 @@ from labctl.adapters.vault import (
     role_parameters,
 )
 from labctl.adapters.vault._errors import explained
-from labctl.model.catalogue import Generator, Kind, RoleSpec
+from labctl.model.catalogue import Generator, Kind
 from labctl.model.errors import AdapterError, LabError, UserError
 from labctl.model.secret import Secret
+from labctl.model.vaultroles import RoleSpec
 
 ADDRESS = "https://192.0.2.12:8200"
 URL = f"{ADDRESS}/v1/lab/data/store/root"

@@ -6,6 +6,7 @@ environment variable, proxies included. It says what is; what to do about it is 
 
 from labctl.adapters.gitlab._errors import Forbidden, Invalid, NotThere, Refused, Unready
 from labctl.adapters.gitlab.client import DeployToken, GitLab, Issue, NewDeployToken, NewRunner, Project, Runner
+from labctl.adapters.gitlab.mergerequests import MergeRequest, MergeRequests, Note
 
 __all__ = [
     "DeployToken",
@@ -13,9 +14,12 @@ __all__ = [
     "GitLab",
     "Invalid",
     "Issue",
+    "MergeRequest",
+    "MergeRequests",
     "NewDeployToken",
     "NewRunner",
     "NotThere",
+    "Note",
     "Project",
     "Refused",
     "Runner",

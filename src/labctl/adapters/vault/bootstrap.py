@@ -9,9 +9,12 @@ from typing import Any
 
 from labctl.adapters.vault._errors import Absent, Busy, explained
 from labctl.adapters.vault.client import Vault
+from labctl.adapters.vault.jwt import ensure_jwt
 from labctl.model.approle import differing, role_parameters
-from labctl.model.catalogue import MAX_VERSIONS, MOUNT, OPERATOR, RoleSpec
+from labctl.model.catalogue import MAX_VERSIONS, MOUNT, OPERATOR
+from labctl.model.ci import JwtLogin
 from labctl.model.errors import AdapterError, UserError
+from labctl.model.vaultroles import RoleSpec
 
 _APPROLE = "approle"
 _UPGRADE_TIMEOUT_S = 30.0
@@ -25,11 +28,13 @@ class Desired:
         policies: Policy documents by name.
         roles: AppRoles.
         max_versions: How many versions of a secret are kept.
+        jwt: The login of jobs; None leaves it as it is.
     """
 
     policies: Mapping[str, str]
     roles: tuple[RoleSpec, ...]
     max_versions: int = MAX_VERSIONS
+    jwt: JwtLogin | None = None
 
 
 def bootstrap(vault: Vault, desired: Desired) -> tuple[str, ...]:
@@ -50,6 +55,8 @@ def bootstrap(vault: Vault, desired: Desired) -> tuple[str, ...]:
         changes += _policy(vault, name, desired.policies[name])
     for role in desired.roles:
         changes += _role(vault, role)
+    if desired.jwt is not None:
+        changes += ensure_jwt(vault, desired.jwt)
     return tuple(changes)
 
 

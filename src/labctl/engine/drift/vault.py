@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from labctl.engine.drift.area import Looking, deployed_layers, deployed_outputs
 from labctl.engine.session import LOCAL_LAYER
-from labctl.model.catalogue import DRIFT, MOUNT, RoleSpec
+from labctl.model.catalogue import DRIFT, MOUNT
 from labctl.model.drift import AreaDrift
 from labctl.model.drift import vault as compare
 from labctl.model.drift.applied import as_applied
 from labctl.model.errors import AdapterError, LabError
+from labctl.model.vaultroles import RoleSpec
 
 if TYPE_CHECKING:
     from labctl.adapters.vault import AppRoleCredentials, Reading, Vault

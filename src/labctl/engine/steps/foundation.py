@@ -9,6 +9,7 @@ from labctl.engine.labrun import LabRun
 from labctl.engine.session import LabSession, open_session
 from labctl.engine.steps.certificates import ensure_certificate
 from labctl.engine.steps.guests import ComingUp, patience
+from labctl.engine.steps.logins import job_login
 from labctl.engine.steps.store import deliver_credentials, ensure_buckets, store_access
 from labctl.engine.steps.vault import ensure_vault
 from labctl.model.catalogue import PLATFORM_SSH
@@ -84,7 +85,9 @@ def _keys(run: LabRun, *, absent: bool) -> list[str]:
         _session(run).vault.write(PLATFORM_SSH, {"private_key": read_ssh_key(run.keyring, run.identities)}, cas=0)
         changes.append(f"secret {PLATFORM_SSH} written")
     operators = recipients(run.lab, run.paths)
-    moved = [name for name in (AUTHORITY, SSH_KEY) if run.keyring.rewrap(name, operators, run.identities)]
+    moved = [
+        name for name in (() if job_login() else (AUTHORITY, SSH_KEY)) if run.keyring.rewrap(name, operators, run.identities)
+    ]
     return changes + [f"key file {name} encrypted to the operators that lab.yaml lists now" for name in moved]
 
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from labctl.engine.guestunits import unit_state
-from labctl.model.catalogue import GUEST_WRAPPING_TTL_S, guest_role
 from labctl.model.errors import AdapterError
 from labctl.model.guestfiles import IDENTITY_UNIT, ROLE_ID, WRAPPED_SECRET_ID
 from labctl.model.guestlogin import FailedLogin, Failure, judge_login
+from labctl.model.vaultroles import GUEST_WRAPPING_TTL_S, guest_role
 
 if TYPE_CHECKING:
     from labctl.adapters.proxmox import Proxmox

@@ -18,13 +18,16 @@ from labctl.adapters.vault import (
     Vault,
     VaultStatus,
     bootstrap,
+    login_jwt,
     seed,
 )
+from labctl.engine.steps.logins import given_login, job_login
 from labctl.engine.steps.vault_actions import Action, Operator, Root, Situation, proves_unused, vault_actions
-from labctl.model.catalogue import approles, catalogue, policies
+from labctl.model.catalogue import catalogue
 from labctl.model.errors import AdapterError, UserError
 from labctl.model.lab import Lab
 from labctl.model.secret import Secret
+from labctl.model.vaultroles import approles, jobs_login, policies
 
 KEYS = "vault"
 """The key file with the unseal keys and, until it is revoked, the root token."""
@@ -124,6 +127,10 @@ def open_vault(vault: Vault, keyring: Keyring, identities: Sequence[Path]) -> Va
     """
     if _initialised(vault).sealed:
         raise UserError("the Vault is sealed", where=vault.address, hint="Run `labctl vault unseal --identity FILE`.")
+    if (job := job_login()) is not None:
+        return login_jwt(vault, *job)
+    if (given := given_login()) is not None:
+        return vault.login_approle(given.role_id, given.secret_id)
     if not keyring.exists(OPERATOR_KEYS):
         raise UserError(
             "labctl has no credentials for the Vault yet", where=vault.address, hint="Run `labctl up --layer foundation`."
@@ -207,7 +214,8 @@ class _Life:
         if not status.reachable:
             raise AdapterError(status.problem, where=self.vault.address, hint=status.hint)
         kept = self.keyring.exists(KEYS)
-        if status.initialised and kept and self.keys is None:
+        # A job has no key of an operator's, and needs none where the Vault is open.
+        if status.initialised and kept and self.keys is None and (status.sealed or job_login() is None):
             self.keys = _read_keys(self.keyring, self.identities)
         return Situation(
             initialised=status.initialised,
@@ -298,7 +306,7 @@ class _Life:
         self.changes.append("unsealed")
 
     def _configure(self) -> None:
-        self.changes += bootstrap(self._acting(), Desired(policies(self.lab), approles(self.lab)))
+        self.changes += bootstrap(self._acting(), Desired(policies(self.lab), approles(self.lab), jwt=jobs_login(self.lab)))
         self.done.add(Action.CONFIGURE)
 
     def _seed(self) -> None:
@@ -315,6 +323,10 @@ class _Life:
         self.changes.append("labctl's own credentials made")
 
     def _login(self) -> None:
+        if (job := job_login()) is not None:
+            self.session = login_jwt(self.vault, *job)
+            self.done.add(Action.LOGIN)
+            return
         credentials = self.credentials or operator_login(self.keyring, self.identities)
         try:
             self.session = self.vault.login_approle(credentials.role_id, credentials.secret_id)
@@ -338,7 +350,8 @@ class _Life:
         """Follows a change of the operators, and hands the session over."""
         if self.session is None:
             raise AdapterError("labctl is not logged in", where=self.vault.address)
-        for name in (KEYS, OPERATOR_KEYS):
+        # A job cannot read the key files; the next `up` of an operator follows the change.
+        for name in () if job_login() else (KEYS, OPERATOR_KEYS):
             if name not in self.written and self.keyring.rewrap(name, self.recipients, self.identities):
                 self.changes.append(f"key file {name} encrypted to the operators that lab.yaml lists now")
         return VaultSession(self.session, tuple(self.changes), self.seeded)

@@ -19,16 +19,14 @@ from labctl.model.catalogue import (
     MOUNT,
     OPERATOR,
     PROVIDER,
-    RoleSpec,
     SecretSpec,
-    approles,
     catalogue,
     generated_fields,
-    policies,
 )
 from labctl.model.drift.finding import Change, Finding, Kind, Severity
 from labctl.model.lab import Lab
 from labctl.model.projects import Entry, Provisioned, project_approle, project_policy, provisioned
+from labctl.model.vaultroles import RoleSpec, approles, policies
 
 AREA = "vault"
 EXPIRES_SOON = timedelta(days=21)

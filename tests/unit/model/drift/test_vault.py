@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from labctl.model.catalogue import DRIFT, OPERATOR, policies
+from labctl.model.catalogue import DRIFT, OPERATOR
 from labctl.model.drift import Kind, Severity
 from labctl.model.drift.applied import as_applied
 from labctl.model.drift.vault import (
@@ -22,6 +22,7 @@ from labctl.model.drift.vault import (
     declared,
 )
 from labctl.model.lab import Lab
+from labctl.model.vaultroles import policies
 
 
 def lab(**more: Any) -> Lab:

@@ -131,7 +131,7 @@ def _change_project(state: State, request: Request) -> Any:
 
 def _remove_project(state: State, request: Request) -> Any:
     project = the_project(state, request)
-    for table in ("variables", "triggers", "pipelines", "jobs", "deploy_tokens", "issues", "issue_notes"):
+    for table in ("variables", "triggers", "pipelines", "jobs", "deploy_tokens", "issues", "issue_notes", "merge_requests"):
         for row in state.where(table, project_id=project["id"]):
             state.delete(table, row)
     state.delete("projects", project)

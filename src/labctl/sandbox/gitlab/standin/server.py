@@ -14,13 +14,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
-from . import access, deploytokens, issues, pipelines, places, projects, rails, registry, runners
+from . import access, deploytokens, issues, mergerequests, pipelines, places, projects, rails, registry, runners
 from .state import Row, State
 from .web import Answer, Problem, Request, Routes, body_fields, fields
 
 OPEN = Routes((*runners.RUNNER_ROUTES, *pipelines.TRIGGER_ROUTES))
 """What runners and trigger tokens ask; these are shown in the request itself."""
-USERS = Routes((*access.ROUTES, *runners.ROUTES, *projects.ROUTES, *deploytokens.ROUTES, *issues.ROUTES, *pipelines.ROUTES))
+USERS = Routes(
+    (
+        *access.ROUTES,
+        *runners.ROUTES,
+        *projects.ROUTES,
+        *deploytokens.ROUTES,
+        *issues.ROUTES,
+        *mergerequests.ROUTES,
+        *pipelines.ROUTES,
+    )
+)
 
 BAD_GATEWAY = (
     "<html><head><title>GitLab is not responding (502)</title></head><body>Whoops, GitLab is taking too much time.</body></html>"

@@ -1,0 +1,149 @@
+"""`labctl schedule`: the nightly check, by systemd."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labctl.adapters.systemd import Systemd, TimerState
+from labctl.engine.lab import OpenLab
+from labctl.engine.paths import cannot_write, private_files, replace_file
+from labctl.engine.status import foundation_outputs, lab_session
+from labctl.engine.steps.logins import ROLE_ID_VARIABLE, SECRET_ID_VARIABLE
+from labctl.engine.target import TOKEN_VARIABLE
+from labctl.model.errors import LabError, UserError
+from labctl.model.timer import Nightly, credentials_text
+
+ROLE = "drift"
+"""The AppRole of the nightly check; see `labctl.model.catalogue`."""
+_WRAPPING_TTL_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What an installation did.
+
+    Attributes:
+        nightly: The check.
+        changed: Whether a unit changed.
+        login: Whether a login of its own was made for it.
+    """
+
+    nightly: Nightly
+    changed: bool
+    login: bool
+
+
+def nightly(found: OpenLab, hour: int, minute: int, *, user: bool, credentials: bool) -> Nightly:
+    """The check of a lab as it would be installed.
+
+    Args:
+        found: The lab.
+        hour: When.
+        minute: When.
+        user: For the user's own systemd.
+        credentials: It has a credentials file.
+    """
+    file = found.paths.file
+    mirror = os.environ.get("LABCTL_MIRROR", "")
+    command = _command()
+    owner = pwd.getpwuid(file.stat().st_uid).pw_name
+    return Nightly(
+        lab=found.lab.name,
+        lab_file=str(file),
+        labctl=command,
+        hour=hour,
+        minute=minute,
+        credentials=str(credentials_file(found)) if credentials else "",
+        writes=(str(found.paths.root.parent), *((str(found.paths.mirror),) if found.paths.mirror.is_dir() else ())),
+        user="" if user else owner,
+        path=f"{Path(command).parent}:/usr/local/bin:/usr/bin:/bin",
+        mirror=str(Path(mirror).absolute()) if mirror else "",
+    )
+
+
+def install(found: OpenLab, systemd: Systemd, wanted: Nightly, named: Sequence[Path] = ()) -> Installed:
+    """Makes the check a login of its own where it has a credentials file, and installs the units.
+
+    Raises:
+        LabError: The login cannot be made, or systemd refuses.
+    """
+    login = bool(wanted.credentials)
+    if login:
+        write_credentials(found, named)
+    return Installed(wanted, systemd.install(wanted.units, f"{wanted.name}.timer"), login)
+
+
+def remove(found: OpenLab, systemd: Systemd, wanted: Nightly) -> bool:
+    """Removes the units and the check's login; says whether there was anything."""
+    there = systemd.remove(tuple(wanted.units), f"{wanted.name}.timer")
+    file = credentials_file(found)
+    had_login = file.is_file()
+    file.unlink(missing_ok=True)
+    return there or had_login
+
+
+def timer_state(systemd: Systemd, wanted: Nightly) -> TimerState | None:
+    """Where the check stands; None where it is not installed."""
+    if not all((systemd.folder / name).is_file() for name in wanted.units):
+        return None
+    return systemd.state(wanted.name)
+
+
+def credentials_file(found: OpenLab) -> Path:
+    """What the check logs in with: readable by its owner only."""
+    return found.paths.root / "nightly.env"
+
+
+def write_credentials(found: OpenLab, named: Sequence[Path] = ()) -> None:
+    """Writes the credentials file: a new secret-id of AppRole `drift`, and the Proxmox token of this environment.
+
+    Raises:
+        LabError: The Vault does not answer, has no such role, or the token is not set.
+    """
+    values = {}
+    if found.lab.target.proxmox:
+        token = os.environ.get(TOKEN_VARIABLE, "")
+        if not token:
+            raise UserError(
+                f"{TOKEN_VARIABLE} is not set",
+                hint="Set it to a token with role PVEAuditor, which the check will use; docs/nightly.md says how to make one.",
+            )
+        values[TOKEN_VARIABLE] = token
+    session = lab_session(found, foundation_outputs(found), named)
+    try:
+        vault = session.vault
+        values[ROLE_ID_VARIABLE] = vault.role_id(ROLE).reveal()
+        values[SECRET_ID_VARIABLE] = vault.unwrap(vault.wrapped_secret_id(ROLE, _WRAPPING_TTL_S))["secret_id"].reveal()
+    except LabError as error:
+        raise UserError(
+            f"the check gets no login for the Vault: {error.message}",
+            where=error.where,
+            hint="`labctl up` makes its role. With --as-operator it uses the operator's key that lies on this machine.",
+        ) from error
+    finally:
+        session.close()
+    path = credentials_file(found)
+    try:
+        with private_files():
+            replace_file(path, credentials_text(values))
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def no_systemd(wanted: Nightly) -> UserError:
+    """What to do on a machine without it."""
+    return UserError(
+        "systemd does not run this machine", hint=f"With cron, `crontab -e` and this line do the same:\n{wanted.cron}"
+    )
+
+
+def _command() -> str:
+    """The `labctl` that runs now."""
+    beside = Path(sys.executable).with_name("labctl")
+    return str(beside if beside.is_file() else Path(shutil.which("labctl") or sys.argv[0]).absolute())
