@@ -20,8 +20,8 @@ from labctl.cli._view import complaints, view
 from labctl.model.errors import UserError
 
 if TYPE_CHECKING:
-    from labctl.engine.drift.check import Areas
     from labctl.engine.events import Sink
+    from labctl.engine.lab import OpenLab
     from labctl.model.drift import DriftReport
 
 T = TypeVar("T")
@@ -30,6 +30,7 @@ app = typer.Typer(
     add_completion=False,
     help="Show what changed outside of labctl, and what the code has that was not applied.",
 )
+FILE_COLUMNS = 120
 FORMATS = ("table", "json", "markdown", "junit", "prometheus", "html")
 AddressArgument = Annotated[str, typer.Argument(metavar="ADDRESS", help="as `labctl drift` shows it")]
 
@@ -49,6 +50,13 @@ def drift(
     ] = None,
     form: Annotated[str, typer.Option("--format", metavar="FORMAT", help=f"One of {', '.join(FORMATS)}.")] = "table",
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write it there.")] = None,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--report", metavar="FILE", help="Write it there too, as .json, .md, .xml (JUnit), .prom or .html; may be repeated."
+        ),
+    ] = None,
+    notify: Annotated[bool, typer.Option("--notify", help="Tell whom `drift` in lab.yaml names.")] = False,
     lock_timeout: Annotated[
         float, typer.Option("--lock-timeout", metavar="SECONDS", min=0, help="How long a running `up` is waited for.")
     ] = 60,
@@ -66,37 +74,63 @@ def drift(
     if context.invoked_subcommand is not None:
         return 0
     from labctl.engine.drift import check_lab
+    from labctl.engine.drift.areas import areas
+    from labctl.engine.lab import open_lab
     from labctl.engine.run import Options
 
     form = "json" if as_json else form
     one_of("format", form, FORMATS)
+    written = [(_format_of(file), file) for file in report or ()]
+    found = open_lab(lab)
     options = Options(layers=tuple(layer or ()), stacks=tuple(stack or ()), identities=tuple(identity or ()))
     at = _now(now)
     with _progress(context, form, quiet=quiet) as sink:
-        report = check_lab(lab, options, sink, {} if no_inventory else areas(), at, lock_timeout_s=lock_timeout)
-    show(report, form, out)
-    return report.exit_code
+        looks = {} if no_inventory else areas(at, found.lab.drift.unmanaged)
+        checked = check_lab(lab, options, sink, looks, at, lock_timeout_s=lock_timeout, notify=notify)
+    for written_form, file in written:
+        _write(checked, written_form, file, found)
+    if out is not None:
+        _write(checked, form, out, found)
+    else:
+        _print(checked, form, found)
+    return checked.exit_code
 
 
-def areas() -> Areas:
-    """What looks at the world beside the states, by name."""
-    return {}
+def _format_of(file: Path) -> str:
+    from labctl.engine.drift.render import SUFFIXES
+
+    if file.suffix not in SUFFIXES:
+        known = ", ".join(f"{suffix} ({form})" for suffix, form in SUFFIXES.items())
+        raise UserError(f"{file.name} has no ending that names a format", where="--report", hint=f"Known: {known}.")
+    return SUFFIXES[file.suffix]
 
 
-def show(report: DriftReport, form: str, out: Path | None) -> None:
-    """Prints the report, or writes it to a file."""
+def _text(report: DriftReport, form: str, found: OpenLab) -> str:
+    if form == "table":
+        from labctl.cli._drift import drift_lines
+
+        return "\n".join(drift_lines(report, FILE_COLUMNS)) + "\n"
     from labctl.engine.drift.render import rendered
 
-    text = rendered(report, form)
-    if out is None:
-        print(text, end="" if text.endswith("\n") else "\n")
-        return
+    return rendered(report, form, found)
+
+
+def _write(report: DriftReport, form: str, file: Path, found: OpenLab) -> None:
     from labctl.engine.paths import cannot_write, replace_file
 
     try:
-        replace_file(out, text)
+        replace_file(file, _text(report, form, found))
     except OSError as error:
-        raise cannot_write(out, error) from error
+        raise cannot_write(file, error) from error
+
+
+def _print(report: DriftReport, form: str, found: OpenLab) -> None:
+    if form != "table":
+        print(_text(report, form, found), end="")
+        return
+    from labctl.cli._drift import show_drift
+
+    show_drift(report)
 
 
 @app.command()

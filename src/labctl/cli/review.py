@@ -68,7 +68,8 @@ def review(
 
 def _tell(run: Run, found: Review, out: Path | None, limit: int, *, post: bool) -> str:
     """Writes file and note; returns what is to be printed: the Markdown, where it went nowhere else."""
-    from labctl.engine.reviewnote import TOKEN_VARIABLE, gitlab_token, place, posted
+    from labctl.engine.reviewnote import gitlab_token, place, posted
+    from labctl.engine.steps.logins import GITLAB_TOKEN_VARIABLE
     from labctl.model.reviewnote import note
 
     where = place() if post else None
@@ -77,7 +78,7 @@ def _tell(run: Run, found: Review, out: Path | None, limit: int, *, post: bool) 
         _write(out, text + "\n")
     token = gitlab_token()
     if where is not None and token is None:
-        run.say(f"no note: {TOKEN_VARIABLE} is not set", kind="warning", hint="docs/review.md says which token it takes.")
+        run.say(f"no note: {GITLAB_TOKEN_VARIABLE} is not set", kind="warning", hint="docs/review.md says which token it takes.")
     elif where is not None and token is not None:
         said, error = posted(found, where, token, limit)
         if error is None:

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from labctl.engine.steps.logins import GITLAB_TOKEN_VARIABLE
 from labctl.model.errors import LabError, UserError
 from labctl.model.review import Review
 from labctl.model.reviewnote import MOST_CHARACTERS, marker, note
 from labctl.model.secret import Secret
 
-TOKEN_VARIABLE = "LABCTL_GITLAB_TOKEN"  # noqa: S105 - the name of a variable
 BASE_VARIABLE = "CI_MERGE_REQUEST_DIFF_BASE_SHA"
-_TOKEN_HINT = f"{TOKEN_VARIABLE} must be a project access token with scope api and role Reporter or more; docs/review.md."
+_TOKEN_HINT = f"{GITLAB_TOKEN_VARIABLE} must be a project access token with scope api and role Reporter or more; docs/review.md."
 _OPEN = frozenset({"opened", "locked"})
 
 
@@ -108,7 +108,7 @@ def base_revision(named: str, environment: Mapping[str, str] = os.environ) -> st
 
 def gitlab_token(environment: Mapping[str, str] = os.environ) -> Secret | None:
     """The token for notes, None where there is none."""
-    value = environment.get(TOKEN_VARIABLE, "")
+    value = environment.get(GITLAB_TOKEN_VARIABLE, "")
     return Secret(value) if value else None
 
 

@@ -11,17 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labctl.adapters.systemd import Systemd, TimerState
+from labctl.engine.drift.vault import nightly_credentials
 from labctl.engine.lab import OpenLab
 from labctl.engine.paths import cannot_write, private_files, replace_file
 from labctl.engine.status import foundation_outputs, lab_session
-from labctl.engine.steps.logins import ROLE_ID_VARIABLE, SECRET_ID_VARIABLE
+from labctl.engine.steps.logins import GITLAB_TOKEN_VARIABLE, ROLE_ID_VARIABLE, SECRET_ID_VARIABLE
 from labctl.engine.target import TOKEN_VARIABLE
 from labctl.model.errors import LabError, UserError
 from labctl.model.timer import Nightly, credentials_text
-
-ROLE = "drift"
-"""The AppRole of the nightly check; see `labctl.model.catalogue`."""
-_WRAPPING_TTL_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,9 @@ def credentials_file(found: OpenLab) -> Path:
 
 
 def write_credentials(found: OpenLab, named: Sequence[Path] = ()) -> None:
-    """Writes the credentials file: a new secret-id of AppRole `drift`, and the Proxmox token of this environment.
+    """Writes the credentials file: a new secret-id of AppRole `drift`, and the tokens of this environment.
+
+    The Proxmox token is needed where the target is one; GitLab's only where the check is to make issues.
 
     Raises:
         LabError: The Vault does not answer, has no such role, or the token is not set.
@@ -115,11 +114,11 @@ def write_credentials(found: OpenLab, named: Sequence[Path] = ()) -> None:
                 hint="Set it to a token with role PVEAuditor, which the check will use; docs/nightly.md says how to make one.",
             )
         values[TOKEN_VARIABLE] = token
+    if os.environ.get(GITLAB_TOKEN_VARIABLE):
+        values[GITLAB_TOKEN_VARIABLE] = os.environ[GITLAB_TOKEN_VARIABLE]
     session = lab_session(found, foundation_outputs(found), named)
     try:
-        vault = session.vault
-        values[ROLE_ID_VARIABLE] = vault.role_id(ROLE).reveal()
-        values[SECRET_ID_VARIABLE] = vault.unwrap(vault.wrapped_secret_id(ROLE, _WRAPPING_TTL_S))["secret_id"].reveal()
+        login = nightly_credentials(session.vault)
     except LabError as error:
         raise UserError(
             f"the check gets no login for the Vault: {error.message}",
@@ -128,6 +127,7 @@ def write_credentials(found: OpenLab, named: Sequence[Path] = ()) -> None:
         ) from error
     finally:
         session.close()
+    values |= {ROLE_ID_VARIABLE: login.role_id.reveal(), SECRET_ID_VARIABLE: login.secret_id.reveal()}
     path = credentials_file(found)
     try:
         with private_files():

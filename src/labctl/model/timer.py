@@ -58,7 +58,7 @@ class Nightly:
     @property
     def cron(self) -> str:
         """The same for a machine without systemd."""
-        words = f"{_shell(self.labctl)} drift --quiet --lab {_shell(self.lab_file)}".replace("%", "\\%")
+        words = f"{_shell(self.labctl)} drift --quiet --notify --lab {_shell(self.lab_file)}".replace("%", "\\%")
         source = f"set -a; . {_shell(self.credentials)}; ".replace("%", "\\%") if self.credentials else ""
         return f"{self.minute} {self.hour} * * * {source}{words}"
 
@@ -113,7 +113,9 @@ def _service(nightly: Nightly) -> str:
             "WorkingDirectory": _raw(nightly.lab_file.rpartition("/")[0] or "/"),
             "Environment": " ".join(_quoted(one) for one in environment),
             **({"EnvironmentFile": _raw(nightly.credentials)} if nightly.credentials else {}),
-            "ExecStart": " ".join(_argument(word) for word in (nightly.labctl, "drift", "--quiet", "--lab", nightly.lab_file)),
+            "ExecStart": " ".join(
+                _argument(word) for word in (nightly.labctl, "drift", "--quiet", "--notify", "--lab", nightly.lab_file)
+            ),
             # 2 is drift: the check has done its work. 1 is what is not known.
             "SuccessExitStatus": "2",
             "TimeoutStartSec": str(LONGEST_S),

@@ -59,7 +59,7 @@ def policies(lab: Lab) -> dict[str, str]:
     found = {guest_role(guest): _policy(_guest_paths(guest, specs)) for guest in lab.guests()}
     if lab.service_specs():
         found[PROVIDER] = _policy(_data_paths(spec for spec in specs if PROVIDER in spec.readers))
-    drift = _drift_paths(services=bool(lab.service_specs()))
+    drift = _drift_paths(services=bool(lab.service_specs()), jobs=lab.ci is not None)
     if lab.ci is not None:
         found[CI_READ] = _policy(_ci_paths(services=bool(lab.service_specs())))
     return {**found, DRIFT: _policy(drift), OPERATOR: _policy(_operator_paths(jobs=lab.ci is not None))}
@@ -192,7 +192,7 @@ def _jobs_paths() -> dict[str, Any]:
     }
 
 
-def _drift_paths(*, services: bool) -> dict[str, Any]:
+def _drift_paths(*, services: bool, jobs: bool) -> dict[str, Any]:
     """What the nightly check may do: see how the Vault is set up and which secrets there are, and read Terraform's state.
 
     Of services Terraform sees only what labctl's provider tells it, and that has no other way to the Docker engine than a login
@@ -214,6 +214,7 @@ def _drift_paths(*, services: bool) -> dict[str, Any]:
         "sys/auth": read,
         "sys/mounts": read,
         "sys/audit": {"capabilities": ["read", "sudo"]},
+        **({f"auth/{JWT}/config": read, f"auth/{JWT}/role/+": read} if jobs else {}),
         **(_provider_login() if services else {}),
     }
 

@@ -86,7 +86,9 @@ def test_nothing_is_written_a_second_time_and_a_new_project_takes_over(ready: Be
         {"name": "datalab", "target": {"sandbox": {}}, "ci": {"project": "lab/moved", "gitlab": issuer.url, "branch": "trunk"}}
     )
     changes = ready.ensure().changes
-    assert {line for line in changes if "JWT" in line} == {f"JWT role {n} written" for n in ("ci-review", "ci-drift", "ci-up")}
+    assert {line for line in changes if "jwt/role" in line} == {
+        f"auth/jwt/role/{n} written" for n in ("ci-review", "ci-drift", "ci-up")
+    }
     with pytest.raises(LabError):
         login_jwt(ready.server.vault(), "ci-review", issuer.token())
     login_jwt(ready.server.vault(), "ci-up", issuer.token(project_path="lab/moved", ref="trunk"))

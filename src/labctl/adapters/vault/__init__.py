@@ -18,7 +18,7 @@ from labctl.adapters.vault._errors import (
 )
 from labctl.adapters.vault.bootstrap import Desired, bootstrap, require_audit
 from labctl.adapters.vault.client import AppRoleCredentials, InitResult, SecretEntry, TokenInfo, Vault, VaultStatus
-from labctl.adapters.vault.jwt import login_jwt
+from labctl.adapters.vault.jwt import differing_jwt, login_jwt
 from labctl.adapters.vault.reading import Reading
 from labctl.adapters.vault.seed import Kept, SeedResult, generate, keep, seed
 from labctl.model.approle import differing, role_parameters
@@ -45,6 +45,7 @@ __all__ = [
     "VaultStatus",
     "bootstrap",
     "differing",
+    "differing_jwt",
     "generate",
     "keep",
     "login_jwt",

@@ -23,18 +23,28 @@ def ensure_jwt(vault: Vault, wanted: JwtLogin) -> list[str]:
         if f"{MOUNT}/" not in vault.client.sys.list_auth_methods()["data"]:
             vault.client.sys.enable_auth_method("jwt", path=MOUNT, description="labctl: jobs of the lab's repository")
             changes.append("auth method jwt enabled")
-    config = {"jwks_url": wanted.keys_url, "bound_issuer": wanted.issuer, "jwks_ca_pem": _pem(wanted.ca_file)}
-    if _differs(vault, f"auth/{MOUNT}/config", config):
+    for path in differing_jwt(vault, wanted):
         with explained(vault.address):
-            vault.client.write_data(f"auth/{MOUNT}/config", data=config)
-        changes.append(f"auth method jwt configured for {wanted.issuer}")
-    for role in wanted.roles:
-        body = role_body(role, wanted.audience)
-        if _differs(vault, f"auth/{MOUNT}/role/{role.name}", body):
-            with explained(vault.address):
-                vault.client.write_data(f"auth/{MOUNT}/role/{role.name}", data=body)
-            changes.append(f"JWT role {role.name} written")
+            vault.client.write_data(path, data=_bodies(wanted)[path])
+        changes.append(f"{path} written")
     return changes
+
+
+def differing_jwt(vault: Vault, wanted: JwtLogin) -> tuple[str, ...]:
+    """The paths of the login's configuration and roles that are not as wanted.
+
+    Raises:
+        UserError: The authority's file is not there.
+        Denied: The token may not read them.
+    """
+    return tuple(path for path, body in _bodies(wanted).items() if _differs(vault, path, body))
+
+
+def _bodies(wanted: JwtLogin) -> dict[str, dict[str, Any]]:
+    """What is to be written where: the configuration first."""
+    config = {"jwks_url": wanted.keys_url, "bound_issuer": wanted.issuer, "jwks_ca_pem": _pem(wanted.ca_file)}
+    roles = {f"auth/{MOUNT}/role/{role.name}": role_body(role, wanted.audience) for role in wanted.roles}
+    return {f"auth/{MOUNT}/config": config, **roles}
 
 
 def login_jwt(vault: Vault, role: str, token: Secret) -> Vault:

@@ -28,56 +28,56 @@ class Reading:
     """
 
     def __init__(self, vault: Vault) -> None:
-        self._vault = vault
+        self.vault = vault
         self._client = vault.client
 
     def policies(self, expected: frozenset[str]) -> dict[str, str | None]:
         """Every policy by name, with the text of those that are expected; None for the others, which are not read."""
-        with explained(self._vault.address):
+        with explained(self.vault.address):
             names = list(self._client.sys.list_acl_policies()["data"]["keys"])
         return dict(zip(names, self._each(lambda name: self._policy(name) if name in expected else None, names), strict=True))
 
     def _policy(self, name: str) -> str:
-        with explained(self._vault.address):
+        with explained(self.vault.address):
             return str(self._client.sys.read_acl_policy(name)["data"]["policy"])
 
     def mounts(self) -> dict[str, Mount]:
         """The secrets engines by path."""
-        with explained(self._vault.address):
+        with explained(self.vault.address):
             return _mounts(self._client.sys.list_mounted_secrets_engines()["data"])
 
     def logins(self) -> dict[str, Mount]:
         """The auth methods by path."""
-        with explained(self._vault.address):
+        with explained(self.vault.address):
             return _mounts(self._client.sys.list_auth_methods()["data"])
 
     def kv_settings(self) -> Mapping[str, Any]:
         """The settings of the lab's KV mount."""
-        with explained(self._vault.address):
+        with explained(self.vault.address):
             return dict(self._client.secrets.kv.v2.read_configuration(mount_point=MOUNT)["data"])
 
     def audit_devices(self) -> tuple[str, ...]:
         """Where requests are written down, by path."""
-        with explained(self._vault.address):
+        with explained(self.vault.address):
             return tuple(sorted(self._client.sys.list_enabled_audit_devices()["data"]))
 
     def roles(self) -> dict[str, Mapping[str, Any]]:
         """The settings of every AppRole by name."""
         try:
-            with explained(self._vault.address):
+            with explained(self.vault.address):
                 names = list(self._client.auth.approle.list_roles()["data"]["keys"])
         except Absent:
             return {}
         return dict(zip(names, self._each(self._role, names), strict=True))
 
     def _role(self, name: str) -> Mapping[str, Any]:
-        with explained(self._vault.address):
+        with explained(self.vault.address):
             return dict(self._client.auth.approle.read_role(name)["data"])
 
     def secret_ids(self, role: str) -> tuple[datetime, ...]:
         """When each secret-id of a role ends that is out; those that never end are left out."""
         try:
-            with explained(self._vault.address):
+            with explained(self.vault.address):
                 accessors = list(self._client.auth.approle.list_secret_id_accessors(role)["data"]["keys"])
         except Absent:
             return ()
@@ -86,7 +86,7 @@ class Reading:
 
     def _secret_id(self, role: str, accessor: str) -> datetime | None:
         try:
-            with explained(self._vault.address):
+            with explained(self.vault.address):
                 about = self._client.auth.approle.read_secret_id_accessor(role, accessor)["data"]
         except Absent:
             return None  # it ended between the list and now
@@ -101,7 +101,7 @@ class Reading:
 
     def _paths(self, folder: str) -> list[str]:
         try:
-            with explained(self._vault.address):
+            with explained(self.vault.address):
                 keys = self._client.secrets.kv.v2.list_secrets(folder, mount_point=MOUNT)["data"]["keys"]
         except Absent:
             return []
@@ -110,7 +110,7 @@ class Reading:
 
     def _secret(self, path: str) -> FoundSecret | None:
         try:
-            with explained(self._vault.address):
+            with explained(self.vault.address):
                 about = self._client.secrets.kv.v2.read_secret_metadata(path, mount_point=MOUNT)["data"]
         except Absent:
             return None
@@ -125,7 +125,7 @@ class Reading:
     def _fields(self, path: str) -> frozenset[str] | None:
         """The names of its fields: this call of the API answers without values. None where it was deleted meanwhile."""
         try:
-            with explained(self._vault.address):
+            with explained(self.vault.address):
                 answer = self._client.read(f"{MOUNT}/subkeys/{path}")
         except Absent:
             return None

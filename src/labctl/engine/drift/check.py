@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from labctl.engine.drift.accepting import read_acceptances
+from labctl.engine.drift.areas import Areas
 from labctl.engine.drift.history import load_memory, save_check
 from labctl.engine.drift.looking import look_at_stack, unknown
+from labctl.engine.drift.notify import lab_gitlab, tell
 from labctl.engine.drift.opening import Opened, open_for_drift
 from labctl.engine.events import Sink
 from labctl.engine.interrupt import Interrupted
@@ -22,11 +24,11 @@ from labctl.engine.start import looking, starting
 from labctl.model.drift import AreaDrift, DriftReport, StackDrift, Verdict
 from labctl.model.drift.acceptance import Acceptance, hold_against
 from labctl.model.drift.memory import remember
+from labctl.model.drift.report import untold
 from labctl.model.errors import LabError, UserError
 
 LOCK_TIMEOUT_S = 60.0
 UNKNOWN = frozenset({Verdict.ERROR, Verdict.LOCKED})
-Areas = Mapping[str, Callable[[LabRun], AreaDrift]]
 
 
 def check_lab(
@@ -37,8 +39,11 @@ def check_lab(
     now: datetime,
     *,
     lock_timeout_s: float = LOCK_TIMEOUT_S,
+    notify: bool = False,
 ) -> DriftReport:
     """Checks the lab of `lab_file`. The stacks of one that another run holds for too long are `locked`; its areas are looked at.
+
+    Arguments as `check` has them.
 
     Raises:
         UserError: The lab or its `drift.yaml` cannot be read, or a name does not exist.
@@ -48,14 +53,20 @@ def check_lab(
     try:
         with starting("drift", lab_file, options, view, lock_timeout_s) as run:
             left_s = max(0.0, lock_timeout_s - (time.monotonic() - began))
-            return check(run, areas, now, lock_timeout_s=left_s)
+            return check(run, areas, now, lock_timeout_s=left_s, notify=notify)
     except InUse as error:
         with looking("drift", lab_file, options, view) as run:
-            return check(run, areas, now, in_use=error)
+            return check(run, areas, now, in_use=error, notify=notify)
 
 
 def check(
-    run: LabRun, areas: Areas, now: datetime, *, lock_timeout_s: float = LOCK_TIMEOUT_S, in_use: InUse | None = None
+    run: LabRun,
+    areas: Areas,
+    now: datetime,
+    *,
+    lock_timeout_s: float = LOCK_TIMEOUT_S,
+    in_use: InUse | None = None,
+    notify: bool = False,
 ) -> DriftReport:
     """Looks at everything, and remembers what it found.
 
@@ -65,6 +76,7 @@ def check(
         now: When the check is (UTC).
         lock_timeout_s: How long a state that is locked is waited for.
         in_use: Another run holds the lab: no stack is planned.
+        notify: Tell whom `drift:` in lab.yaml names.
 
     Raises:
         UserError: `drift.yaml` cannot be read, or a layer or stack that was named does not exist.
@@ -77,8 +89,12 @@ def check(
     deadline = time.monotonic() + lock_timeout_s
     with run.stage("looking for drift"):
         stacks, found_areas = _look(run, opened, {} if narrowed else areas, deadline, in_use)
-    report = DriftReport(run.lab.name, run.lab.target.kind, now, time.monotonic() - began, stacks, found_areas)
+    told = untold(stacks, found_areas)
+    report = DriftReport(run.lab.name, run.lab.target.kind, now, time.monotonic() - began, stacks, told)
     report = _with_history(run, report, entries, narrowed=narrowed or not areas)
+    if notify:
+        with run.stage("telling"):
+            report = tell(report, run.lab.drift, lambda: lab_gitlab(run))
     return save_check(run.paths, report)
 
 

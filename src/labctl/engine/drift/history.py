@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Any
 
 from labctl.engine.paths import LabPaths, cannot_write, replace_file
 from labctl.model.drift import DriftReport
+from labctl.model.drift.formats.json import as_json
 from labctl.model.drift.memory import Remembered, remembered
+from labctl.model.drift.summary import RunSummary
 
 MEMORY = "memory.json"
 SCHEMA = 1
@@ -59,7 +61,7 @@ def save_check(paths: LabPaths, report: DriftReport) -> DriftReport:
     file = paths.drift / f"{report.at.astimezone(UTC).strftime(_STAMP)}.json"
     try:
         paths.drift.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(file, json.dumps(as_document(report), indent=1, default=str) + "\n")
+        replace_file(file, as_json(report))
         for old in reports(paths)[KEEP_REPORTS:]:
             old.unlink(missing_ok=True)
     except OSError as error:
@@ -84,15 +86,18 @@ def last_report(paths: LabPaths) -> dict[str, Any] | None:
     return None
 
 
+def summaries(paths: LabPaths) -> list[RunSummary]:
+    """What the kept reports come to, the oldest first; those that cannot be read are left out."""
+    found = []
+    for file in reversed(reports(paths)):
+        with suppress(OSError, ValueError):
+            found.append(RunSummary.from_document(json.loads(file.read_text(encoding="utf-8"))))
+    return found
+
+
 def _is_stamp(text: str) -> bool:
     try:
         datetime.strptime(text, _STAMP).replace(tzinfo=UTC)
     except ValueError:
         return False
     return True
-
-
-def as_document(report: DriftReport) -> dict[str, Any]:
-    """The report as the JSON of `labctl drift --format json`."""
-    formats = importlib.import_module("labctl.model.drift.formats.json")
-    return dict(formats.as_document(report))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from labctl.adapters import webhook
 from labctl.adapters.gitlab import GitLab, Unready
+from labctl.adapters.vault import Denied
+from labctl.engine.steps.logins import GITLAB_TOKEN_VARIABLE
 from labctl.model.catalogue import GITLAB_ROOT
 from labctl.model.contracts import PlatformContract, check_outputs
 from labctl.model.drift.formats.json import as_plain_document
@@ -15,12 +17,12 @@ from labctl.model.drift.formats.words import sentences
 from labctl.model.drift.notices import LABEL, Issue, Notice, notices
 from labctl.model.driftsettings import WEBHOOK_VARIABLE, webhook_of, webhook_problem
 from labctl.model.errors import AdapterError, LabError
+from labctl.model.secret import Secret
 
 if TYPE_CHECKING:
     from labctl.engine.labrun import LabRun
     from labctl.model.drift.report import DriftReport
     from labctl.model.driftsettings import DriftSettings
-    from labctl.model.secret import Secret
 
 
 def tell(report: DriftReport, settings: DriftSettings, gitlab: Callable[[], GitLab]) -> DriftReport:
@@ -38,7 +40,7 @@ def tell(report: DriftReport, settings: DriftSettings, gitlab: Callable[[], GitL
 
 
 def lab_gitlab(run: LabRun) -> GitLab:
-    """The lab's GitLab, with labctl's own token in it.
+    """The lab's GitLab, with the token of the environment, else with labctl's own, which the nightly login may not read.
 
     Raises:
         LabError: The Vault is not open or does not give the token, or platform is not up.
@@ -52,8 +54,15 @@ def lab_gitlab(run: LabRun) -> GitLab:
         raise AdapterError("GitLab is not up", where="platform", hint="Run `labctl up --layer platform`.")
     contract = check_outputs(PlatformContract.layer, outputs)
     assert isinstance(contract, PlatformContract)
-    _version, root = run.session.vault.read(GITLAB_ROOT)
-    return GitLab(api_url(run.lab, contract), root["api_token"])
+    url = api_url(run.lab, contract)
+    if token := os.environ.get(GITLAB_TOKEN_VARIABLE):
+        return GitLab(url, Secret(token))
+    try:
+        _version, root = run.session.vault.read(GITLAB_ROOT)
+    except Denied as error:
+        error.hint = f"Set {GITLAB_TOKEN_VARIABLE} to a token of the project, scope api: this login may not read labctl's own."
+        raise
+    return GitLab(url, root["api_token"])
 
 
 def tell_gitlab(report: DriftReport, project: str, connect: Callable[[], GitLab]) -> DriftReport:

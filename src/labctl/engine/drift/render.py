@@ -1,41 +1,52 @@
-"""A drift report as text, in the format that was asked for."""
+"""A drift report as a document, in the format that was asked for."""
 
 from __future__ import annotations
 
-import importlib
-import json
+from collections.abc import Collection, Iterator
 
-from labctl.engine.drift.history import as_document
+from labctl.engine.drift.history import summaries
+from labctl.engine.lab import OpenLab
 from labctl.model.drift import DriftReport
+from labctl.model.drift.formats.htmlmap import Spot
+from labctl.model.lab import Lab
+
+SUFFIXES = {".json": "json", ".md": "markdown", ".xml": "junit", ".prom": "prometheus", ".html": "html"}
+"""The format of a file that a report is written to."""
 
 
-def rendered(report: DriftReport, form: str) -> str:
+def rendered(report: DriftReport, form: str, found: OpenLab) -> str:
     """The report as text.
 
     Args:
         report: The report.
-        form: `table`, `json`, `markdown`, `junit`, `prometheus` or `html`.
+        form: A value of `SUFFIXES`.
+        found: Its lab.
     """
     if form == "json":
-        return json.dumps(as_document(report), indent=2, default=str) + "\n"
-    if form == "table":
-        return table(report)
-    formats = importlib.import_module(f"labctl.model.drift.formats.{form}")
-    return str(getattr(formats, f"as_{form}")(report))
+        from labctl.model.drift.formats.json import as_json
+
+        return as_json(report)
+    if form == "markdown":
+        from labctl.model.drift.formats.markdown import as_markdown
+
+        return as_markdown(report)
+    if form == "junit":
+        from labctl.model.drift.formats.junit import as_junit
+
+        return as_junit(report)
+    earlier = [run for run in summaries(found.paths) if run.at < report.at]
+    if form == "prometheus":
+        from labctl.model.drift.formats.prometheus import as_prometheus
+
+        return as_prometheus(report, max((run.at for run in earlier if run.result != "error"), default=None))
+    from labctl.model.drift.formats.html import as_html
+
+    return as_html(report, earlier, _spots(found.lab, {stack.layer for stack in report.stacks}))
 
 
-def table(report: DriftReport) -> str:
-    """The report for people, a line a finding."""
-    lines = []
-    for stack in report.stacks:
-        lines.append(f"{stack.name}: {report.stack_verdict(stack)}{f' ({stack.problem})' if stack.problem else ''}")
-        lines += [f"  {stack.hint}"] if stack.hint else []
-        lines += [f"  {entry.finding.severity:<6} {entry.finding.text}" for entry in report.of_stack(stack.name)]
-    for area in report.areas:
-        lines.append(f"{area.name}: {report.area_verdict(area)}")
-        lines += [f"  {text}" for text in area.problems]
-        lines += [f"  {entry.finding.severity:<6} {entry.finding.text}" for entry in report.of_area(area.name)]
-    lines += [f"gone since: {old.text}" for old in report.gone]
-    lines += [f"drift.yaml: {entry.id} is about nothing" for entry in report.unused]
-    lines += [f"warning: {text}" for text in report.warnings]
-    return "\n".join([*lines, f"{report.result} ({report.seconds:.1f} s)"]) + "\n"
+def _spots(lab: Lab, layers: Collection[str]) -> Iterator[Spot]:
+    """What is on the map whether or not anything is found of it."""
+    spots = [Spot(guest.name, guest.layer, stack=guest.layer) for guest in lab.guests()]
+    spots += [Spot(name, "services", "service", "services") for name in lab.services.on()]
+    spots += [Spot(name, "apps", "service", name) for name in lab.apps.on()]
+    return (spot for spot in spots if spot.layer in layers)

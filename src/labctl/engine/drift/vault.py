@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 from labctl.engine.drift.area import Looking, deployed_layers, deployed_outputs
 from labctl.engine.session import LOCAL_LAYER
 from labctl.model.catalogue import DRIFT, MOUNT
+from labctl.model.ci import MOUNT as JWT
 from labctl.model.drift import AreaDrift
 from labctl.model.drift import vault as compare
 from labctl.model.drift.applied import as_applied
 from labctl.model.errors import AdapterError, LabError
-from labctl.model.vaultroles import RoleSpec
+from labctl.model.vaultroles import RoleSpec, jobs_login
 
 if TYPE_CHECKING:
     from labctl.adapters.vault import AppRoleCredentials, Reading, Vault
     from labctl.engine.labrun import LabRun
+    from labctl.model.ci import JwtLogin
 
 LOGIN_TTL_S = 60
 _NEEDS_RIGHTS = "`labctl up --layer foundation` gives the login the rights that this version needs."
@@ -79,10 +81,21 @@ def _vault(run: LabRun, area: Looking, reading: Reading) -> None:
         area.add(len(mounts), compare.compare_mounts(mounts, settings))
     logins = _read(area, "the auth methods of the Vault", reading.logins)
     if logins is not None:
-        area.add(len(logins), compare.compare_logins(logins))
+        jobs = jobs_login(run.lab)
+        area.add(len(logins), compare.compare_logins(logins, jobs=jobs is not None))
+        if jobs is not None and f"{JWT}/" in logins:
+            _jobs(area, reading.vault, jobs)
     audit = _read(area, "the audit devices of the Vault", reading.audit_devices)
     if audit is not None:
         area.add(1, compare.compare_audit(audit))
+
+
+def _jobs(area: Looking, vault: Vault, jobs: JwtLogin) -> None:
+    from labctl.adapters.vault import differing_jwt
+
+    found = _read(area, "the login of the repository's jobs", lambda: differing_jwt(vault, jobs))
+    if found is not None:
+        area.add(1 + len(jobs.roles), compare.compare_jobs_login(found))
 
 
 def _access(area: Looking, reading: Reading, applied: compare.Declared, wanted: compare.Declared) -> None:

@@ -1,4 +1,4 @@
-"""Logins to the Vault that the environment brings, instead of labctl's own: a job's, the nightly check's."""
+"""Logins that the environment brings, instead of labctl's own: a job's, the nightly check's."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ JWT_VARIABLE, ROLE_VARIABLE = "LABCTL_VAULT_JWT", "LABCTL_VAULT_ROLE"
 
 ROLE_ID_VARIABLE, SECRET_ID_VARIABLE = "LABCTL_VAULT_ROLE_ID", "LABCTL_VAULT_SECRET_ID"
 """An AppRole to log in with instead of labctl's own: that of the nightly check."""
+
+GITLAB_TOKEN_VARIABLE = "LABCTL_GITLAB_TOKEN"  # noqa: S105 - the name of a variable
+"""A token of GitLab's for notes and issues, where the login may not read labctl's own."""
 
 
 def job_login(environment: Mapping[str, str] = os.environ) -> tuple[str, Secret] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -114,3 +115,21 @@ class DriftReport:
     def with_warning(self, text: str) -> DriftReport:
         """The same with one more warning."""
         return replace(self, warnings=(*self.warnings, text))
+
+
+def untold(stacks: Iterable[StackDrift], areas: Iterable[AreaDrift]) -> tuple[AreaDrift, ...]:
+    """The areas without what a stack's plan has found too: that a guest is gone is told once.
+
+    An area calls what Terraform made by its address, and an attribute by Terraform's path.
+    """
+    kinds, paths = set(), set()
+    for finding in (finding for stack in stacks for finding in stack.findings):
+        kinds.add((finding.stack, finding.id, finding.kind))
+        paths |= {(finding.stack, finding.id, change.path) for change in finding.changes}
+
+    def told(finding: Finding) -> bool:
+        if finding.changes:
+            return all((finding.stack, finding.id, change.path) in paths for change in finding.changes)
+        return (finding.stack, finding.id, finding.kind) in kinds
+
+    return tuple(replace(area, findings=tuple(one for one in area.findings if not told(one))) for area in areas)

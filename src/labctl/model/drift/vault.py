@@ -23,6 +23,7 @@ from labctl.model.catalogue import (
     catalogue,
     generated_fields,
 )
+from labctl.model.ci import MOUNT as JWT
 from labctl.model.drift.finding import Change, Finding, Kind, Severity
 from labctl.model.lab import Lab
 from labctl.model.projects import Entry, Provisioned, project_approle, project_policy, provisioned
@@ -197,16 +198,27 @@ def compare_mounts(found: Mapping[str, Mount], settings: Mapping[str, Any] | Non
             yield _unmanaged("mount", path, f"the Vault has an engine {mount.type} at {path}, which nobody declared")
 
 
-def compare_logins(found: Mapping[str, Mount]) -> Iterator[Finding]:
-    """The auth methods: AppRole is the only way in."""
+def compare_logins(found: Mapping[str, Mount], *, jobs: bool = False) -> Iterator[Finding]:
+    """The auth methods: AppRole is the only way in, and, where lab.yaml has `ci`, the tokens of the repository's jobs."""
     own = found.get(APPROLE)
     if own is None or own.type != "approle":
         text = f"the auth method {APPROLE} is gone: neither guests nor labctl can log in. {_AGAIN}"
         yield Finding(AREA, Kind.MISSING, f"login/{APPROLE}", text, Severity.HIGH)
+    declared = {APPROLE, *([f"{JWT}/"] if jobs else [])}
+    if jobs and found.get(f"{JWT}/", Mount("")).type != JWT:
+        text = f"the auth method {JWT}/, by which the repository's jobs log in, is not there. {_AGAIN}"
+        yield Finding(AREA, Kind.MISSING, f"login/{JWT}/", text, Severity.MEDIUM)
     for path, method in found.items():
-        if path != APPROLE and method.type not in BUILT_IN_TYPES:
+        if path not in declared and method.type not in BUILT_IN_TYPES:
             text = f"the Vault has another way in: auth method {method.type} at {path}, which nobody declared"
             yield _unmanaged("login", path, text, Severity.MEDIUM)
+
+
+def compare_jobs_login(differing: Sequence[str]) -> Iterator[Finding]:
+    """What of the login of the repository's jobs was changed: it says which job of which project may do what."""
+    for path in differing:
+        text = f"{path}, by which jobs of the lab's repository log in, is not as lab.yaml has it. {_AGAIN}"
+        yield Finding(AREA, Kind.CHANGED, path, text, Severity.HIGH)
 
 
 def compare_audit(found: Sequence[str]) -> Iterator[Finding]:
