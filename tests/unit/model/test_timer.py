@@ -91,11 +91,11 @@ def test_no_path_makes_a_line_of_its_own() -> None:
 
 
 def test_the_line_of_cron_is_what_a_shell_runs() -> None:
-    assert USER.cron == "5 23 * * * /srv/lab/.venv/bin/labctl drift --quiet --lab /srv/lab/lab.yaml"
+    assert USER.cron == "5 23 * * * /srv/lab/.venv/bin/labctl drift --quiet --notify --lab /srv/lab/lab.yaml"
     # Of cron, % is a line break; taken back, the shell sees one argument.
     command = ODD.cron.split(" ", 5)[5].replace("\\%", "%").split("; ", 2)[2]
     shown = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True).stdout
-    assert shown == f"drift --quiet --lab {ODD.lab_file}\n"
+    assert shown == f"drift --quiet --notify --lab {ODD.lab_file}\n"
 
 
 def test_a_credentials_file_is_for_a_shell_too(tmp_path: Path) -> None:
