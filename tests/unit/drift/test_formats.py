@@ -78,7 +78,7 @@ class TestWords:
             (MEMORY, ("put it back", "labctl drift fix proxmox_virtual_environment_vm.gitlab")),
             (DELETED, ("make it again", "labctl up --layer platform")),
             (UNAPPLIED, ("apply it", "labctl up --layer services")),
-            (FOREIGN, ("remove it yourself; or, once lab.yaml declares its VMID, take it over", "labctl import 105")),
+            (FOREIGN, ("once lab.yaml has its VMID, take it over", "labctl import 105")),
             (POLICY, ("put it back", "labctl up --layer platform")),
             (replace(MEMORY, id='module.x["a b"]'), ("put it back", "labctl drift fix 'module.x[\"a b\"]'")),
             (Finding("proxmox", Kind.UNMANAGED, "pool/x", "pool x"), ("", "")),

@@ -130,7 +130,7 @@ def remedy(entry: Entry) -> tuple[str, str]:
     if finding.kind is Kind.MISSING:
         return "make it again", f"labctl up{layer}"
     if finding.kind is Kind.UNMANAGED and (found := _GUEST.fullmatch(finding.id)):
-        return "remove it yourself; or, once lab.yaml declares its VMID, take it over", f"labctl import {found[1]}"
+        return "once lab.yaml has its VMID, take it over", f"labctl import {found[1]}"
     if finding.kind is Kind.CHANGED and terraform:
         return "put it back", f"labctl drift fix {shlex.quote(finding.id)}"
     if finding.kind is Kind.CHANGED and finding.layer:
