@@ -116,6 +116,12 @@ def planned(booted: Booted) -> set[str]:
     return {change["address"] for change in changes}
 
 
+def drift(booted: Booted) -> tuple[int, dict[str, Any]]:
+    """Exit code and document of a drift check."""
+    done = booted.lab.run("drift", "--json", timeout_s=300)
+    return done.code, json.loads(done.out)
+
+
 def docker(booted: Booted, command: str) -> str:
     return booted.lab.ok("ssh", "docker", "--", command).out.strip()
 
@@ -225,6 +231,13 @@ OUTSIDE = {
 """What somebody does by hand on the guest, by the project that it is done to."""
 
 
+def test_a_drift_check_of_all_layers_finds_nothing(booted: Booted) -> None:
+    code, found = drift(booted)
+    assert (code, found["result"]) == (0, "clean"), found
+    assert {stack["layer"] for stack in found["stacks"]} == {"foundation", "platform", "services", "apps"}
+    assert all(area["looked"] for area in found["areas"])
+
+
 def test_what_changed_outside_is_named_and_mended(booted: Booted) -> None:
     for _what, command in OUTSIDE.values():
         docker(booted, f"set -e; {command}")
@@ -232,6 +245,11 @@ def test_what_changed_outside_is_named_and_mended(booted: Booted) -> None:
     wanted = {f"labctl_compose_project.{name}" for name in OUTSIDE}
     # mlserver was on the network that is gone.
     assert found == wanted | {"labctl_compose_project.mlserver"}
+    code, checked = drift(booted)
+    drifted = {one["address"]: one for stack in checked["stacks"] for one in stack["resources"]}
+    assert (code, drifted.keys()) == (2, found)
+    assert {one["verdict"] for one in drifted.values()} == {"drifted"}
+    assert {one["guest"] for one in drifted.values()} == {"docker"}
     booted.lab.ok("up", "--yes", timeout_s=400)
     assert {(one["state"], one["health"]) for one in composed(booted).values()} == {("running", "healthy")}
     assert booted.lab.run("plan", "--detailed-exitcode").code == 0
