@@ -14,7 +14,7 @@ from labctl.adapters.proxmox import Proxmox, take_inventory
 from labctl.engine.lab import open_lab
 from labctl.engine.target import running_target
 from labctl.model.drift.proxmox import Declared, DeclaredGuest, Origin
-from labctl.model.lab import Datastores
+from labctl.model.target import Datastores
 from labctl.sandbox import control
 from tests.e2e.labfolder import LabFolder
 from tests.e2e.referee.allowlist import Allowed, judge, read_allowed

@@ -26,9 +26,9 @@ from labctl.model.drift.proxmox import (
 from labctl.model.drift.proxmox.guests import MOST_ASKED
 from labctl.model.drift.proxmox.settings import volume_of
 from labctl.model.inventory import Account, ApiToken, Grant, GuestEntry, Node, Option, PciMapping, Release, Volume
-from labctl.model.lab import Datastores
 from labctl.model.labfile import parse_lab
 from labctl.model.privileges import Permissions
+from labctl.model.target import Datastores
 
 NOW = datetime(2027, 3, 1, 3, 30, tzinfo=UTC)
 VM = "proxmox_virtual_environment_vm"

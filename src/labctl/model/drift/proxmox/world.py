@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from labctl.model.drift.finding import Change, Finding, Kind, Severity
 from labctl.model.inventory import Account, Grant, GuestEntry, GuestKind, Node, Option, PciMapping, Volume
-from labctl.model.lab import Datastores
 from labctl.model.privileges import Permissions
+from labctl.model.target import Datastores
 
 AREA = "proxmox"
 Unmanaged = Literal["lab", "all"]
