@@ -49,7 +49,9 @@ def test_there_is_nothing_to_do_afterwards(booted: Booted) -> None:
 def test_the_address_that_the_agent_reports_is_the_one_that_answers(booted: Booted) -> None:
     for name, port in (("vault", 8200), ("store", 9000), ("gitlab", 80), ("docker", 22)):
         found = booted.pve.qemu(VMIDS[name]).agent("network-get-interfaces").get()["result"]
-        addresses = {one["ip-address"] for interface in found if interface["name"] != "lo" for one in interface["ip-addresses"]}
+        # The ends of containers' interfaces have none.
+        own = [interface.get("ip-addresses", ()) for interface in found if interface["name"] != "lo"]
+        addresses = {one["ip-address"] for listed in own for one in listed}
         (layer_address,) = {
             guest["address"]
             for layer in booted.lab.json("status")["layers"]
@@ -145,9 +147,10 @@ def test_a_secret_lies_only_in_the_guest_that_it_is_for(booted: Booted) -> None:
     listed = booted.lab.json("secrets", "list")["secrets"]
     values: dict[str, set[str]] = {}
     for secret in listed:
-        if secret["version"]:
+        # What is kept of a topic is no secret, nor is the name of a login.
+        if secret["version"] and not secret["path"].startswith("projects/kafka"):
             held = booted.lab.json("secrets", "get", secret["path"])["data"]
-            values |= {value: set(secret["readers"]) for value in held.values()}
+            values |= {value: set(secret["readers"]) for name, value in held.items() if name != "username"}
     assert len(values) > 10
     one_line = [value for value in values if "\n" not in value]
     for container in booted.containers():
