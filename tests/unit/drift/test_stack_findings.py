@@ -202,6 +202,15 @@ def test_a_new_secret_that_was_not_deployed_is_pending() -> None:
     assert (one.kind, "differs in its secrets or files" in one.text) == (Kind.PENDING, True)
 
 
+def test_a_tag_that_was_moved_is_drift_and_a_new_one_in_the_code_is_not() -> None:
+    old, new = project(image_id="sha256:aa"), project(image_id="sha256:bb")
+    (moved,) = found([], [item(COMPOSE, "update", old, new, name="web")], layer="services")
+    assert (moved.kind, "image_id of service idle is sha256:aa, should be sha256:bb" in moved.text) == (Kind.CHANGED, True)
+    edited = [item(COMPOSE, "update", old | {"compose": "image: a:1"}, new | {"compose": "image: a:2"}, name="web")]
+    (released,) = found([], edited, layer="services")
+    assert released.kind is Kind.PENDING
+
+
 def test_a_tainted_resource_says_that_its_creation_failed() -> None:
     (one,) = found([], [item(VM, "delete/create", memory(1), memory(1), reason="replace_because_tainted")])
     assert (one.kind, "its creation failed" in one.text) == (Kind.PENDING, True)

@@ -96,6 +96,15 @@ GONE: tuple[tuple[str, Severity], ...] = (
 """How much it matters that a resource of this type is gone."""
 
 
+RESOLVED: tuple[tuple[str, str], ...] = ((COMPOSE, "services.*.image_id"), (COMPOSE, "services.*.digest"))
+"""By type and pattern of the path: what the world says that the code's words mean. An image's name may come to mean another one."""
+
+
+def resolved(type_: str, path: str) -> bool:
+    """Whether the wanted value comes from outside of the code: where nothing else differs, it was changed there."""
+    return any(fnmatchcase(type_, one) and fnmatchcase(path, pattern) for one, pattern in RESOLVED)
+
+
 def noise(type_: str, path: str, before: Any, after: Any, *, known: bool = True) -> Noise | None:
     """The rule by which a difference means nothing, None where it means something.
 

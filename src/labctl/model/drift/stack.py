@@ -13,7 +13,7 @@ from typing import Any
 
 from labctl.model.difference import AttributeChange, attribute_changes
 from labctl.model.drift.finding import MASK, Change, Finding, Kind, Verdict
-from labctl.model.drift.rules import noise, severity, worst
+from labctl.model.drift.rules import noise, resolved, severity, worst
 from labctl.model.drift.words import Place, changes_text, subject
 from labctl.model.guestfiles import DOCKER
 from labctl.model.ownprovider import OWN_LAYERS
@@ -92,6 +92,8 @@ class _Reading:
             yield self._finding(Kind.PENDING, change, place, f"{what} {_PENDING_TEXTS[change.action]}", ())
             return
         drifted, pending = split(change, outside, follows=self.lacks)
+        if all(resolved(change.type, one.path) for one in pending):
+            drifted, pending = (*drifted, *pending), ()
         if drifted:
             text = changes_text(what, drifted, replaced=change.action is Action.REPLACE)
             yield self._finding(Kind.CHANGED, change, place, text, drifted)
