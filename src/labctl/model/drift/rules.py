@@ -97,7 +97,7 @@ GONE: tuple[tuple[str, Severity], ...] = (
 
 
 RESOLVED: tuple[tuple[str, str], ...] = ((COMPOSE, "services.*.image_id"), (COMPOSE, "services.*.digest"))
-"""By type and pattern of the path: what the world says that the code's words mean. An image's name may come to mean another one."""
+"""By type and pattern of the path: what the world makes of the code's words. An image's name may come to mean another one."""
 
 
 def resolved(type_: str, path: str) -> bool:
