@@ -108,9 +108,9 @@ class LabRun(Run):
 
     def stages(self, command: str) -> tuple[Stage, ...]:
         """As `Run.stages`."""
-        from labctl.engine.stages import PREPARE, PREPARE_DOWN, RECOVER
+        from labctl.engine.stages import PREPARE, PREPARE_DOWN, PREPARE_PLAN, RECOVER
 
-        return {"up": (*PREPARE, RECOVER), "down": PREPARE_DOWN}.get(command, PREPARE)
+        return {"up": (*PREPARE, RECOVER), "plan": PREPARE_PLAN, "down": PREPARE_DOWN}.get(command, PREPARE)
 
     def terraform(self, stack: StackRun, folder: Path | None = None) -> Terraform:
         """As `Run.terraform`."""

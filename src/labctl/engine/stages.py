@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 from labctl.engine.identity import ensure_authority, ensure_ssh_key, identities, public_ssh_key
 from labctl.engine.labrun import LabRun
@@ -39,8 +40,13 @@ def open_hypervisor(run: LabRun) -> None:
     run.connect(open_target(run.lab, run.paths, run.say, run.guests), Proxmox.connect)
 
 
-def check_hypervisor(run: LabRun) -> None:
-    """Token, rights, node, datastores, bridge: what is wrong stops the run. VMIDs come later, when the states are known."""
+def check_hypervisor(run: LabRun, *, reading: bool = False) -> None:
+    """Token, rights, node, datastores, bridge: what is wrong stops the run. VMIDs come later, when the states are known.
+
+    Args:
+        run: The run.
+        reading: It changes nothing, and does with a token that only looks.
+    """
     from labctl.adapters.proxmox import gather
     from labctl.model.preflight import checks, refusal
 
@@ -49,11 +55,13 @@ def check_hypervisor(run: LabRun) -> None:
     # A lab that is up has its disks already: what they take is no longer to be free.
     later = (VMID_CHECK, SPACE_CHECK) if deployed else (VMID_CHECK,)
     verdicts = [check for check in checks(run.facts, run.lab) if not check.id.startswith(later)]
-    problem = refusal(verdicts)
+    problem = refusal(verdicts, reading=reading)
     if problem is not None:
         raise problem
     if deployed:
         return
+    if reading and (lacking := refusal(verdicts)) is not None:
+        run.say(f"{lacking.message}: what is planned cannot be applied", kind="warning", hint=lacking.hint)
     for check in verdicts:
         if check.verdict == "warn":
             run.say(f"{check.title} {check.detail}. {check.remedy}".rstrip(), kind="warning")
@@ -184,6 +192,9 @@ PREPARE: tuple[Stage, ...] = (
     ("preparing Terraform", prepare_engine),
     ("reading the states", read_states),
     ("checking the VMIDs", check_vmids),
+)
+PREPARE_PLAN: tuple[Stage, ...] = tuple(
+    (name, partial(check_hypervisor, reading=True) if stage is check_hypervisor else stage) for name, stage in PREPARE
 )
 RECOVER: Stage = ("looking for what a cut-off run left", recover)
 PREPARE_DOWN: tuple[Stage, ...] = (

@@ -68,6 +68,7 @@ class Check:
         verdict: `ok`; `warn`: the lab works, but; `fail`: the lab cannot be built.
         detail: What was found, one sentence without its full stop.
         remedy: A command for a root shell of the node, or a setting; "" where nothing is to be done.
+        to_change: Only who changes something needs it.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Check:
     verdict: Verdict
     detail: str
     remedy: str = ""
+    to_change: bool = False
 
 
 def checks(facts: Facts, lab: Lab, state_vmids: Collection[int] = ()) -> tuple[Check, ...]:
@@ -98,9 +100,14 @@ def checks(facts: Facts, lab: Lab, state_vmids: Collection[int] = ()) -> tuple[C
     )
 
 
-def refusal(verdicts: Collection[Check]) -> UserError | None:
-    """The error that stops a run, made of the first failed check (of all missing rights at once); None when nothing failed."""
-    failed = [check for check in verdicts if check.verdict == "fail"]
+def refusal(verdicts: Collection[Check], *, reading: bool = False) -> UserError | None:
+    """The error that stops a run, made of the first failed check (of all missing rights at once); None when nothing failed.
+
+    Args:
+        verdicts: What was found.
+        reading: The run changes nothing.
+    """
+    failed = [check for check in verdicts if check.verdict == "fail" and not (reading and check.to_change)]
     if not failed:
         return None
     first = failed[0]
@@ -155,6 +162,7 @@ def _right(right: Right, facts: Facts, lab: Lab) -> Check:
         "warn" if requirement.advisory else "fail",
         f"the token does not have it{missing_on}; needed to {right.purpose}",
         remedy(right, lab, facts.release, facts.token_id),
+        to_change=not requirement.reads,
     )
 
 

@@ -35,6 +35,7 @@ class Requirement:
         until: First release that does not know it any more.
         gpu: Needed only by a lab with a GPU.
         advisory: Without it a check is blind, but nothing fails.
+        reads: Who only looks needs it too: without it, a plan takes what it is not shown for gone.
     """
 
     path: str
@@ -47,19 +48,29 @@ class Requirement:
     until: tuple[int, int] = NEVER_ENDS
     gpu: bool = False
     advisory: bool = False
+    reads: bool = False
 
 
 def _guest(
-    privilege: str, purpose: str, *, since: tuple[int, int] = SINCE_ALWAYS, until: tuple[int, int] = NEVER_ENDS
+    privilege: str,
+    purpose: str,
+    *,
+    since: tuple[int, int] = SINCE_ALWAYS,
+    until: tuple[int, int] = NEVER_ENDS,
+    reads: bool = False,
 ) -> Requirement:
     by_pool = (("/pool/{pool}", privilege),)
-    return Requirement("/vms/{vmid}", privilege, purpose, "/vms", "LabctlGuests", by_pool, since=since, until=until)
+    return Requirement("/vms/{vmid}", privilege, purpose, "/vms", "LabctlGuests", by_pool, since=since, until=until, reads=reads)
 
 
-def _datastore(which: str, privilege: str, purpose: str, instead: str = "", *, advisory: bool = False) -> Requirement:
+def _datastore(
+    which: str, privilege: str, purpose: str, instead: str = "", *, advisory: bool = False, reads: bool = False
+) -> Requirement:
     path = f"/storage/{{{which}}}"
     role = "LabctlFiles" if which != "disks" else "LabctlDisks"
-    return Requirement(path, privilege, purpose, path, role, ((path, instead),) if instead else (), advisory=advisory)
+    return Requirement(
+        path, privilege, purpose, path, role, ((path, instead),) if instead else (), advisory=advisory, reads=reads
+    )
 
 
 REQUIRED_PRIVILEGES: tuple[Requirement, ...] = (
@@ -83,9 +94,9 @@ REQUIRED_PRIVILEGES: tuple[Requirement, ...] = (
         until=SINCE_8_2,
     ),
     Requirement("/pool/{pool}", "Pool.Allocate", "make the lab's pool and put guests into it", "/pool", "LabctlPool"),
-    Requirement("/pool/{pool}", "Pool.Audit", "read the lab's pool", "/pool", "LabctlPool"),
+    Requirement("/pool/{pool}", "Pool.Audit", "read the lab's pool", "/pool", "LabctlPool", reads=True),
     _guest("VM.Allocate", "create and remove guests"),
-    _guest("VM.Audit", "read guests, and see strangers on the lab's VMIDs"),
+    _guest("VM.Audit", "read guests, and see strangers on the lab's VMIDs", reads=True),
     _guest("VM.PowerMgmt", "start and stop guests"),
     _guest("VM.Config.CPU", "set cores and CPU type"),
     _guest("VM.Config.Memory", "set memory and balloon"),
@@ -97,9 +108,9 @@ REQUIRED_PRIVILEGES: tuple[Requirement, ...] = (
     _guest("VM.Config.Options", "set name, description, tags, agent and start on boot"),
     _guest("VM.GuestAgent.Unrestricted", "hand certificates and secrets to guests through the agent", since=SINCE_9),
     _guest("VM.Monitor", "hand certificates and secrets to guests through the agent", until=SINCE_9),
-    _datastore("snippets", "Datastore.Audit", "see the datastore", "Datastore.AllocateSpace"),
-    _datastore("snippets", "Datastore.Allocate", "find the datastore's folder, list and remove snippets"),
-    _datastore("images", "Datastore.Audit", "see the datastore and read the cloud image", "Datastore.AllocateSpace"),
+    _datastore("snippets", "Datastore.Audit", "see the datastore", "Datastore.AllocateSpace", reads=True),
+    _datastore("snippets", "Datastore.Allocate", "find the datastore's folder, list and remove snippets", reads=True),
+    _datastore("images", "Datastore.Audit", "see the datastore and read the cloud image", "Datastore.AllocateSpace", reads=True),
     _datastore("images", "Datastore.AllocateTemplate", "download the cloud image"),
     _datastore("images", "Datastore.Allocate", "remove the cloud image on `down`"),
     _datastore("disks", "Datastore.AllocateSpace", "see the datastore and make the guests' disks"),

@@ -72,9 +72,48 @@ def test_the_documented_rights_are_enough_for_the_real_provider(pve, tmp_path):
         assert "rights" not in {pool.name for pool in client.pools()}
 
 
+def test_a_token_that_only_looks_sees_all_that_a_plan_needs(pve, tmp_path):
+    """PVEAuditor alone is not shown snippets: Terraform would make them again. The role of docs/drift-proxmox.md mends that."""
+    lab = parse_lab("name: looking\ntarget: {sandbox: {network: 127.86.79.0/24}}\n")
+    token_id, value = "maker@pve!labctl", pve.token("maker@pve")
+    for command in setup_commands(lab, NINE, token_id):
+        pve.pveum(command)
+    makers = provider_on(lab, pve, tmp_path, {"PROXMOX_VE_API_TOKEN": Secret(f"{token_id}={value.reveal()}")})
+    for terraform in makers:
+        terraform.plan(tmp_path / f"{terraform.stack}.plan")
+        terraform.apply(tmp_path / f"{terraform.stack}.plan")
+    looker, secret = "looker@pve!labctl", pve.token("looker@pve")
+    pve.pveum(f"pveum acl modify / --users looker@pve --tokens '{looker}' --roles PVEAuditor")
+
+    def refused() -> str:
+        with pve.client(looker, secret) as client:
+            error = refusal(checks(gather(client, lab), lab, {101, 102, 201, 202}), reading=True)
+        return error.message if error else ""
+
+    def planned() -> set[str]:
+        found = set()
+        for terraform in layers:
+            plan = tmp_path / f"{terraform.stack}.plan"
+            terraform.plan(plan, lock=False)
+            changes = terraform.show_plan(plan)["resource_changes"]
+            found |= {change["type"] for change in changes if change["change"]["actions"] != ["no-op"]}
+        return found
+
+    with_token = {"PROXMOX_VE_API_TOKEN": Secret(f"{looker}={secret.reveal()}")}
+    layers = provider_on(lab, pve, tmp_path, with_token)
+    assert refused() == "the API token has too few rights; missing: Datastore.Allocate on /storage/local"
+    assert planned() == {"proxmox_virtual_environment_file"}
+    pve.pveum('pveum role add LabctlDriftFiles --privs "Datastore.Allocate Datastore.Audit"')
+    pve.pveum(f"pveum acl modify /storage/local --users looker@pve --tokens '{looker}' --roles LabctlDriftFiles")
+    assert (refused(), planned()) == ("", set())
+    for terraform in reversed(makers):
+        terraform.plan(tmp_path / f"{terraform.stack}.plan", destroy=True)
+        terraform.apply(tmp_path / f"{terraform.stack}.plan")
+
+
 def provider_on(lab: Lab, pve: Pve, folder: Path, environment: dict[str, Secret]) -> tuple[Terraform, ...]:
     """Terraform for both layers, each with a local state."""
-    (folder / "state").mkdir()
+    (folder / "state").mkdir(exist_ok=True)
     synthesis = synthesise(StackContext(lab=lab, authority_pem="", state_dir=folder / "state", outdir=folder / "out"))
     engine = find_engine()
     mirror = Path(os.environ.get("LABCTL_MIRROR") or REPOSITORY / ".cache" / "labctl" / "mirror")

@@ -21,9 +21,16 @@ def item(kind: str, actions: str, before: Any, after: Any, name: str = "gitlab",
     return {"address": f"{kind}.{name}", "type": kind, "name": name, "mode": "managed", "change": change, **reason}
 
 
-def found(drift: list[Any], wanted: list[Any], layer: str = "platform", gone: set[str] | None = None, **more: Any) -> list[Any]:
+def found(
+    drift: list[Any],
+    wanted: list[Any],
+    layer: str = "platform",
+    gone: set[str] | None = None,
+    lacking: str = "",
+    **more: Any,
+) -> list[Any]:
     document = {"resource_drift": drift, "resource_changes": wanted, **more}
-    return list(stack_findings(document, stack=layer, layer=layer, gone=gone or set()))
+    return list(stack_findings(document, stack=layer, layer=layer, gone=gone or set(), lacking=lacking))
 
 
 def memory(value: int) -> dict[str, Any]:
@@ -209,6 +216,15 @@ def test_a_tag_that_was_moved_is_drift_and_a_new_one_in_the_code_is_not() -> Non
     edited = [item(COMPOSE, "update", old | {"compose": "image: a:1"}, new | {"compose": "image: a:2"}, name="web")]
     (released,) = found([], edited, layer="services")
     assert released.kind is Kind.PENDING
+
+
+def test_a_snippet_that_the_token_is_not_shown_is_hidden_and_a_guest_is_not() -> None:
+    drifted = [item(FILE, "delete", {"node_name": "pve"}, None), item(VM, "delete", memory(1), None)]
+    planned = [item(FILE, "create", None, {"node_name": "pve"}), item(VM, "create", None, memory(1))]
+    by_kind = {one.kind: one for one in found(drifted, planned, lacking="Datastore.Allocate on /storage/local")}
+    assert by_kind[Kind.HIDDEN].id.startswith(FILE)
+    assert "Datastore.Allocate on /storage/local" in by_kind[Kind.HIDDEN].text
+    assert by_kind[Kind.MISSING].id.startswith(VM)
 
 
 def test_a_tainted_resource_says_that_its_creation_failed() -> None:

@@ -115,7 +115,7 @@ def _look_at_stack(run: LabRun, opened: Opened, stack: StackRun, deadline: float
     if in_use is not None:
         found = unknown(stack, in_use, Verdict.LOCKED)
     elif problem is None and (opened.problem is None or not stack.state.deployed):
-        return look_at_stack(run, stack, deadline)
+        return look_at_stack(run, stack, deadline, opened.lacking)
     else:
         found = unknown(stack, opened.problem or problem or LabError("it could not be looked at"))
     run.stack_stage(stack.name, str(found.verdict), f"{found.verdict}: {found.problem}", ended=True)

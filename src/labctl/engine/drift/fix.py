@@ -28,7 +28,7 @@ def fix(run: LabRun, name: str) -> bool:
         UserError: The address is unknown, nothing drifted there, or more than this one change would be applied.
         LabError: A stage before, or Terraform, failed.
     """
-    prepare(run, "plan")
+    prepare(run, "fix")
     states = {stack.name: stack.state for stack in run.stacks}
     if run.session_problem is not None and not _named(states, name):
         # It may well be in one of the states that cannot be read.

@@ -26,13 +26,14 @@ class _Moved(Exception):
     """The state changed, or was locked, while it was planned."""
 
 
-def look_at_stack(run: LabRun, stack: StackRun, deadline: float) -> StackDrift:
+def look_at_stack(run: LabRun, stack: StackRun, deadline: float, lacking: str = "") -> StackDrift:
     """What drifted and what is pending in a stack whose state was read. Raises nothing but for a signal.
 
     Args:
         run: The run.
         stack: The stack.
         deadline: Until when a state that somebody works on is waited for, by `time.monotonic`.
+        lacking: As in `stack_findings`.
 
     Raises:
         Interrupted: A signal came.
@@ -41,7 +42,7 @@ def look_at_stack(run: LabRun, stack: StackRun, deadline: float) -> StackDrift:
     found = StackDrift(stack.name, stack.layer, Verdict.NOT_DEPLOYED)
     if stack.state.deployed:
         try:
-            found = _patiently(run, stack, deadline)
+            found = _patiently(run, stack, deadline, lacking)
         except Interrupted:
             raise
         except LabError as error:
@@ -64,14 +65,14 @@ def _line(found: StackDrift) -> str:
     return f"{found.verdict}{count}"
 
 
-def _patiently(run: LabRun, stack: StackRun, deadline: float) -> StackDrift:
+def _patiently(run: LabRun, stack: StackRun, deadline: float, lacking: str) -> StackDrift:
     """Plans while nobody works on the state; one that changed meanwhile is planned again."""
     while True:
         run.interrupts.check()
         busy = _busy(run, stack)
         if busy is None:
             try:
-                return _plan(run, stack)
+                return _plan(run, stack, lacking)
             except _Moved:
                 busy = UserError("its state changes while it is looked at", hint="Run `labctl drift` again later.")
         if time.monotonic() >= deadline:
@@ -99,7 +100,7 @@ def _locked(lock: StateLock) -> UserError:
     )
 
 
-def _plan(run: LabRun, stack: StackRun) -> StackDrift:
+def _plan(run: LabRun, stack: StackRun, lacking: str) -> StackDrift:
     """One plan and what it says.
 
     Raises:
@@ -120,7 +121,7 @@ def _plan(run: LabRun, stack: StackRun) -> StackDrift:
         raise
     if _busy(run, stack) is not None or run.read_state(stack) != state:
         raise _Moved
-    findings = stack_findings(document, stack=stack.name, layer=stack.layer, gone=gone)
+    findings = stack_findings(document, stack=stack.name, layer=stack.layer, gone=gone, lacking=lacking)
     return StackDrift(stack.name, stack.layer, verdict_of(findings), findings)
 
 

@@ -16,6 +16,8 @@ from labctl.engine.target import running_target
 from labctl.model.errors import LabError, UserError, nearest
 from labctl.synth import MANIFEST, read_manifest
 
+SNIPPETS = "Datastore.Allocate"
+"""The privilege without which no snippet is shown."""
 SANDBOX_OFF = "the sandbox is not running"
 
 
@@ -27,11 +29,13 @@ class Opened:
         stacks: The stacks that the check is about.
         problem: Why no stack can be planned at all; None where nothing stands against it.
         problems: Why a stack's state cannot be read, by its name.
+        lacking: The right without which the token is not shown snippets; "" where it has it.
     """
 
     stacks: tuple[StackRun, ...] = ()
     problem: LabError | None = None
     problems: Mapping[str, LabError] = field(default_factory=dict)
+    lacking: str = ""
 
 
 def open_for_drift(run: LabRun, *, only_look: bool = False) -> Opened:
@@ -56,7 +60,7 @@ def open_for_drift(run: LabRun, *, only_look: bool = False) -> Opened:
         problems.append(_tried(run, _ENGINE))
     problem = next((one for one in problems if one is not None), None)
     with run.stage("reading the states"):
-        return Opened(_chosen(run), problem, read_states(run))
+        return Opened(_chosen(run), problem, read_states(run), "" if problem else _lacking(run))
 
 
 def _tried(run: LabRun, stage: Stage) -> LabError | None:
@@ -84,6 +88,16 @@ def _open_target(run: LabRun) -> None:
         run.target_problem = error
         raise
     run.hypervisor.resources()
+
+
+def _lacking(run: LabRun) -> str:
+    """A listing leaves out in silence what the token may not read, and a plan then takes it for gone."""
+    path = f"/storage/{run.lab.datastores.snippets}"
+    try:
+        held = SNIPPETS in run.hypervisor.permissions().at(path)
+    except LabError:
+        held = False
+    return "" if held else f"{SNIPPETS} on {path}"
 
 
 _TARGET: Stage = ("opening the target", _open_target)

@@ -129,8 +129,8 @@ def noise(type_: str, path: str, before: Any, after: Any, *, known: bool = True)
 
 
 def severity(kind: Kind, type_: str, path: str = "") -> Severity:
-    """How much it matters that an attribute differs, or that all of it is gone. Of what is only pending, little."""
-    if kind is Kind.PENDING:
+    """How much it matters that an attribute differs, or that all of it is gone. Of what is only pending or hidden, little."""
+    if kind in (Kind.PENDING, Kind.HIDDEN):
         return Severity.LOW
     if kind is Kind.MISSING:
         return next(weight for pattern, weight in GONE if fnmatchcase(type_, pattern))

@@ -13,7 +13,7 @@ from typing import Any
 
 from labctl.model.difference import AttributeChange, attribute_changes
 from labctl.model.drift.finding import MASK, Change, Finding, Kind, Verdict
-from labctl.model.drift.rules import noise, resolved, severity, worst
+from labctl.model.drift.rules import FILE, noise, resolved, severity, worst
 from labctl.model.drift.words import Place, changes_text, subject
 from labctl.model.guestfiles import DOCKER
 from labctl.model.ownprovider import OWN_LAYERS
@@ -37,7 +37,7 @@ def verdict_of(findings: Collection[Finding]) -> Verdict:
 
 
 def stack_findings(
-    document: Mapping[str, Any], *, stack: str, layer: str, gone: Collection[str] = frozenset()
+    document: Mapping[str, Any], *, stack: str, layer: str, gone: Collection[str] = frozenset(), lacking: str = ""
 ) -> tuple[Finding, ...]:
     """What drifted and what is pending in one stack.
 
@@ -46,11 +46,12 @@ def stack_findings(
         stack: The stack's name.
         layer: Its layer.
         gone: Addresses that were left out of the state, because the guest that they were set for or ran on is gone.
+        lacking: The right that the token would need to be shown snippets; "" where it has it.
     """
     outside = parse_drift(document)
     summary = parse_plan(stack, document)
     missing = {change.address for change in summary.changes if _missing(change, outside.get(change.address), gone)}
-    reading = _Reading(stack, layer, _places(document), bool(missing))
+    reading = _Reading(stack, layer, _places(document), bool(missing), lacking)
     found: list[Finding] = []
     for change in summary.changes:
         if change.address in missing:
@@ -73,15 +74,24 @@ def _missing(change: ResourceChange, outside: ResourceChange | None, gone: Colle
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """Makes findings of one stack. `lacks` says that something of it is gone, from which other changes follow."""
+    """Makes findings of one stack.
+
+    Attributes:
+        lacks: Something of it is gone, from which other changes follow.
+        lacking: As in `stack_findings`.
+    """
 
     stack: str
     layer: str
     places: Mapping[str, Place]
     lacks: bool
+    lacking: str = ""
 
     def missing(self, change: ResourceChange) -> Finding:
         place = self._place(change)
+        if self.lacking and change.type == FILE:
+            text = f"{subject(change, place)} is there or not: the token is not shown it, without {self.lacking}"
+            return self._finding(Kind.HIDDEN, change, place, text, ())
         text = f"{subject(change, place)} was deleted outside of labctl"
         return self._finding(Kind.MISSING, change, place, text, ())
 
