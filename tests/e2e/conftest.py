@@ -12,7 +12,18 @@ import pytest
 from tests.e2e.booted import LAB, Booted, engine
 from tests.e2e.labfolder import LabFolder
 
-LONGEST = ("test_services", "test_booted_guests", "test_faults", "test_chaos", "test_api_faults", "test_first_path")
+LONGEST = (
+    "test_services",
+    "test_booted_guests",
+    "test_faults",
+    "test_review",
+    "test_chaos",
+    "test_drift",
+    "test_ci_jobs",
+    "test_api_faults",
+    "test_first_path",
+    "test_drift_faults",
+)
 """These files begin first, in this order, so that at the end no process waits long for the other one."""
 
 
