@@ -100,7 +100,7 @@ def test_without_systemd_the_line_for_cron_is_given(lab: OpenLab, monkeypatch: p
     monkeypatch.setattr("labctl.adapters.systemd.find_systemd", lambda **_: None)
     done = typer.testing.CliRunner().invoke(app, ["schedule", "install", "--as-operator", "--lab", str(lab.paths.file)])
     assert isinstance(done.exception, UserError)
-    assert f"30 3 * * * {timer._command()} drift --quiet --lab {lab.paths.file}" in done.exception.hint
+    assert f"30 3 * * * {timer._command()} drift --quiet --notify --lab {lab.paths.file}" in done.exception.hint
     shown = typer.testing.CliRunner().invoke(
         app, ["schedule", "install", "--print", "--at", "04:15", "--lab", str(lab.paths.file)]
     )
