@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -136,15 +137,27 @@ def test_review_in_the_merge_request_then_up_on_main_with_what_was_reviewed(runn
     assert "Nothing to do" in again.stdout
 
 
-def test_the_nightly_checks_login_is_enough_to_plan(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_nightly_job_writes_its_reports(runner: Runner) -> None:
+    done = runner.job("drift", {})
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = [runner.lab.path / name for name in ("drift.xml", "drift.html", "drift.md", "drift.prom")]
+    for file in files:
+        assert "e2e" in file.read_text()
+        file.unlink()
+    # The role is for the protected branch alone.
+    assert runner.job("drift", {"ref": "bigger", "ref_protected": "false"}).returncode == 1
+
+
+def test_the_nightly_checks_login_is_enough(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABCTL_VAULT_JWT", runner.issuer.token().reveal())
     monkeypatch.setenv("LABCTL_VAULT_ROLE", "ci-up")
-    monkeypatch.setattr(timer, "ROLE", "labctl")
     found = open_lab(runner.lab.path / "lab.yaml")
     timer.write_credentials(found)
     file = timer.credentials_file(found)
     assert file.stat().st_mode & 0o777 == 0o600
     values = dict(line.split("=", 1) for line in file.read_text().replace("'", "").splitlines())
-    assert runner.lab.run("plan", "--detailed-exitcode", **values).code == 0
-    # Without it, nobody is logged in: what lies in the bucket cannot be read.
-    assert runner.lab.run("plan", "--detailed-exitcode").code != 0
+    done = runner.lab.run("drift", "--json", **values)
+    assert (done.code, json.loads(done.out)["result"]) == (0, "clean"), done.out
+    # It reads no secret but the one of the states, and nobody is logged in without it.
+    assert runner.lab.run("secrets", "get", "gitlab/root", **values).code == 1
+    assert runner.lab.run("drift", "--json").code == 1
