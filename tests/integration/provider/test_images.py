@@ -106,8 +106,11 @@ def test_an_image_is_pushed_and_run_by_its_digest_and_built_again_only_when_its_
 
 def test_a_build_that_fails_says_why_and_leaves_what_was(built: Built) -> None:
     stack, before = built.stack, built.digest
+    steps = ("ps", "-a", "--no-trunc", "--format", "{{.Command}}")
+    left = docker(*steps).count("out of paper")
     built.write(f"FROM {IMAGE}\nRUN echo out of paper; exit 3\n")
     said = stack.fails()
+    assert docker(*steps).count("out of paper") == left, "the container of the step stays"
     assert "out of paper" in said
     assert '"context"' in said, "the attribute is pointed at"
     assert "2 to change" in stack.plan()

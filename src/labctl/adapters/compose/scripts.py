@@ -220,7 +220,8 @@ def build(tag: str, dockerfile: str, args: Mapping[str, str], platforms: Sequenc
     return (
         "if docker buildx version >/dev/null 2>&1; then\n"
         "lab_build='docker buildx build --load --provenance=false --progress=plain'\n"
-        "else lab_build='docker build'; fi\n"
+        # Of a step that fails, the classic builder would leave the container.
+        "else lab_build='docker build --force-rm'; fi\n"
         f"$lab_build {given} - 2>&1"
     )
 
