@@ -9,17 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import gitlab
-import requests
-
-from labctl.adapters.gitlab._errors import Forbidden, NotThere, Refused, Unready, explained, not_json
+from labctl.adapters.gitlab._connection import Answer, connected, json_object
+from labctl.adapters.gitlab._errors import Forbidden, NotThere, Refused, Unready, explained
 from labctl.model.errors import LabError, UserError
 from labctl.model.secret import Secret
 
 TIMEOUT_S = 15.0
 TELL_EVERY_S = 10.0
-
-Answer = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +124,7 @@ class GitLab:
 
     def __init__(self, url: str, token: Secret, ca_file: Path | None = None, timeout_s: float = TIMEOUT_S) -> None:
         self.url = url
-        session = requests.Session()
-        session.trust_env = False
-        self._client = gitlab.Gitlab(
-            url,
-            private_token=token.reveal(),
-            session=session,
-            ssl_verify=str(ca_file) if ca_file else True,
-            timeout=timeout_s,
-            # The address here may be another than GitLab's own idea of it, which its links have.
-            keep_base_url=True,
-        )
+        self._client = connected(url, token, ca_file, timeout_s)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -202,7 +188,7 @@ class GitLab:
         }
         with explained(self.url, "make a runner"):
             found = self._client.http_post("/user/runners", post_data=fields)
-        made = self._object(found)
+        made = json_object(self.url, found)
         return NewRunner(int(made["id"]), Secret(str(made["token"])))
 
     def runner_alive(self, token: Secret) -> int | None:
@@ -212,7 +198,7 @@ class GitLab:
                 found = self._client.http_post("/runners/verify", post_data={"token": token.reveal()})
         except Forbidden:
             return None
-        return int(self._object(found)["id"])
+        return int(json_object(self.url, found)["id"])
 
     def runner(self, number: int) -> Runner:
         """One runner.
@@ -273,7 +259,7 @@ class GitLab:
         fields = {"name": name, "path": name, "namespace_id": parent, "visibility": "private"}
         with explained(self.url, f"make project {path}"):
             found = self._client.http_post("/projects", post_data=fields)
-        return _project(self._object(found))
+        return _project(json_object(self.url, found))
 
     def _group(self, path: str, parent: int | None) -> int:
         """The number of a group, which is made where it is not there."""
@@ -288,7 +274,7 @@ class GitLab:
         fields = {"name": name, "path": name, "visibility": "private"} | ({"parent_id": parent} if parent else {})
         with explained(self.url, f"make group {path}"):
             made = self._client.http_post("/groups", post_data=fields)
-        return int(self._object(made)["id"])
+        return int(json_object(self.url, made)["id"])
 
     # --- deploy tokens
 
@@ -303,7 +289,7 @@ class GitLab:
         fields = {"name": name, "username": username, "scopes": list(scopes)}
         with explained(self.url, f"make a deploy token for project {project}"):
             found = self._client.http_post(f"/projects/{project}/deploy_tokens", post_data=fields)
-        made = self._object(found)
+        made = json_object(self.url, found)
         return NewDeployToken(int(made["id"]), str(made["username"]), Secret(str(made["token"])))
 
     def revoke_deploy_token(self, project: int, number: int) -> None:
@@ -333,7 +319,7 @@ class GitLab:
         fields = {"title": title, "description": description, "labels": ",".join(labels)}
         with explained(self.url, f"make an issue in project {project}"):
             found = self._client.http_post(f"/projects/{_coded(project)}/issues", post_data=fields)
-        return _issue(self._object(found))
+        return _issue(json_object(self.url, found))
 
     def change_issue(self, project: str, number: int, *, description: str = "", state: str = "") -> Issue:
         """Changes an issue.
@@ -348,7 +334,7 @@ class GitLab:
         with explained(self.url, f"change issue {number} of project {project}"):
             path = f"/projects/{_coded(project)}/issues/{number}"
             found = self._client.http_put(path, post_data={name: value for name, value in fields.items() if value})
-        return _issue(self._object(found))
+        return _issue(json_object(self.url, found))
 
     def add_note(self, project: str, number: int, text: str) -> None:
         """Writes a note below an issue."""
@@ -360,12 +346,7 @@ class GitLab:
     def _get(self, path: str, what: str, **query: Any) -> Answer:
         with explained(self.url, what):
             found = self._client.http_get(path, query_data=query)
-        return self._object(found)
-
-    def _object(self, found: Answer | requests.Response) -> Answer:
-        if not isinstance(found, dict):
-            raise not_json(self.url)
-        return found
+        return json_object(self.url, found)
 
 
 def _coded(path: str) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import gitlab
-import requests
 
-from labctl.adapters.gitlab._errors import explained, not_json
+from labctl.adapters.gitlab._connection import connected, json_object
+from labctl.adapters.gitlab._errors import explained
 from labctl.model.secret import Secret
 
 TIMEOUT_S = 30.0
@@ -61,16 +59,7 @@ class MergeRequests:
 
     def __init__(self, url: str, token: Secret, project: str, ca_file: Path | None = None, timeout_s: float = TIMEOUT_S) -> None:
         self.url = url
-        session = requests.Session()
-        session.trust_env = False
-        self._client = gitlab.Gitlab(
-            url,
-            private_token=token.reveal(),
-            session=session,
-            ssl_verify=str(ca_file) if ca_file else True,
-            timeout=timeout_s,
-            keep_base_url=True,
-        )
+        self._client = connected(url, token, ca_file, timeout_s)
         self._path = f"/projects/{gitlab.utils.EncodedId(project)}/merge_requests"
 
     def close(self) -> None:
@@ -80,7 +69,7 @@ class MergeRequests:
     def me(self) -> int:
         """The number of the user whose token it is."""
         with explained(self.url, "ask whose token it is"):
-            return int(self._object(self._client.http_get("/user"))["id"])
+            return int(json_object(self.url, self._client.http_get("/user"))["id"])
 
     def merge_request(self, iid: int) -> MergeRequest:
         """One merge request.
@@ -89,7 +78,7 @@ class MergeRequests:
             NotThere: There is none, or the token does not see it.
         """
         with explained(self.url, f"read merge request !{iid}"):
-            row = self._object(self._client.http_get(f"{self._path}/{iid}"))
+            row = json_object(self.url, self._client.http_get(f"{self._path}/{iid}"))
         return MergeRequest(int(row["iid"]), str(row["state"]), str(row["web_url"]))
 
     def notes(self, iid: int) -> tuple[Note, ...]:
@@ -102,14 +91,9 @@ class MergeRequests:
     def create_note(self, iid: int, body: str) -> int:
         """Writes a note; returns its number."""
         with explained(self.url, f"write a note to merge request !{iid}"):
-            return int(self._object(self._client.http_post(f"{self._path}/{iid}/notes", post_data={"body": body}))["id"])
+            return int(json_object(self.url, self._client.http_post(f"{self._path}/{iid}/notes", post_data={"body": body}))["id"])
 
     def update_note(self, iid: int, number: int, body: str) -> None:
         """Writes a note anew, in its place."""
         with explained(self.url, f"change a note of merge request !{iid}"):
             self._client.http_put(f"{self._path}/{iid}/notes/{number}", post_data={"body": body})
-
-    def _object(self, found: Mapping[str, Any] | requests.Response) -> Mapping[str, Any]:
-        if isinstance(found, requests.Response):
-            raise not_json(self.url)
-        return found
