@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from labctl.engine.run import Run, StackRun
-from labctl.engine.workspace import scratch_terraform, write_scratch_state
+from labctl.engine.workspace import scratch_folder, scratch_terraform, write_scratch_state
 from labctl.model.plan import PlanSummary, StackPlan, StackStatus, parse_plan
 from labctl.model.propagation import UNKNOWN, PlannedOutputs, planned_outputs, propagate
 
@@ -26,7 +23,7 @@ def plan_propagated(run: Run, stack: StackRun, upstreams: Mapping[str, PlannedOu
     Raises:
         LabError: Terraform failed; its error names the stack.
     """
-    with _scratch(stack) as folder, stack.timed("plan"):
+    with scratch_folder(stack, "planned") as folder, stack.timed("plan"):
         document = json.loads(stack.stack.json.read_text())
         by_data = {data: upstreams[name] for data, name in stack.stack.reads.items() if name in upstreams}
         (folder / "cdk.tf.json").write_text(json.dumps(propagate(document, by_data)))
@@ -45,19 +42,6 @@ def plan_propagated(run: Run, stack: StackRun, upstreams: Mapping[str, PlannedOu
     waits = tuple(name for name, outputs in upstreams.items() if not outputs.complete or not run.stack(name).state.deployed)
     outputs = planned_outputs(shown) if shown else PlannedOutputs(stack.state.outputs or {})
     return StackPlan(stack.name, stack.layer, status, summary, known_after=waits), outputs
-
-
-@contextmanager
-def _scratch(stack: StackRun) -> Iterator[Path]:
-    """A folder beside the stack's own, so that paths that lead out of it lead to the same places."""
-    folder = stack.stack.folder.with_name(f".{stack.name}.planned")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
-    try:
-        yield folder
-    finally:
-        # Outputs and state may be sensitive; nothing of them stays.
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _without_placeholder(summary: PlanSummary) -> PlanSummary:

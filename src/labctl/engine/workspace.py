@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,6 +130,24 @@ def terraform(run: Run, stack: StackRun) -> Terraform:
 def forget_init(stack: StackRun) -> None:
     """Lets the next command of the stack run `init` again: something else has been at its folder."""
     (stack.stack.folder / INIT_STAMP).unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(stack: StackRun, name: str) -> Iterator[Path]:
+    """A folder beside the stack's own, so that paths that lead out of it lead to the same places. It is removed at the end.
+
+    Args:
+        stack: The stack.
+        name: What the folder is for.
+    """
+    folder = stack.stack.folder.with_name(f".{stack.name}.{name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        # Outputs and state may be sensitive; nothing of them stays.
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def scratch_terraform(run: Run, stack: StackRun, folder: Path) -> Terraform:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from labctl.engine.labrun import LabRun
 from labctl.engine.run import StackRun
-from labctl.engine.workspace import scratch_terraform, write_scratch_state
+from labctl.engine.workspace import scratch_folder, scratch_terraform, write_scratch_state
 
 if TYPE_CHECKING:
     from labctl.adapters.terraform import Terraform
@@ -25,11 +24,7 @@ def scratch_copy(run: LabRun, stack: StackRun, name: str) -> Iterator[Terraform]
         stack: The stack.
         name: What the folder is for.
     """
-    # Beside the stack's own, so that paths that lead out of it lead to the same places.
-    folder = stack.stack.folder.with_name(f".{stack.name}.{name}")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
-    try:
+    with scratch_folder(stack, name) as folder:
         document = json.loads(stack.stack.json.read_text())
         document.get("terraform", {}).pop("backend", None)
         (folder / "cdk.tf.json").write_text(json.dumps(document))
@@ -37,6 +32,3 @@ def scratch_copy(run: LabRun, stack: StackRun, name: str) -> Iterator[Terraform]
         if content is not None:
             write_scratch_state(run, stack, folder, content)
         yield scratch_terraform(run, stack, folder)
-    finally:
-        # It held a state, which may be sensitive.
-        shutil.rmtree(folder, ignore_errors=True)
