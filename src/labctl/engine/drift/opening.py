@@ -13,11 +13,10 @@ from labctl.engine.run import StackRun, Stage
 from labctl.engine.session import LOCAL_LAYER, local_state, remote_state
 from labctl.engine.stages import check_options, open_lab_session, prepare_engine, synthesise
 from labctl.engine.target import running_target
+from labctl.model.drift.proxmox import Inventory, may_list
 from labctl.model.errors import LabError, UserError, nearest
 from labctl.synth import MANIFEST, read_manifest
 
-SNIPPETS = "Datastore.Allocate"
-"""The privilege without which no snippet is shown."""
 SANDBOX_OFF = "the sandbox is not running"
 
 
@@ -92,12 +91,11 @@ def _open_target(run: LabRun) -> None:
 
 def _lacking(run: LabRun) -> str:
     """A listing leaves out in silence what the token may not read, and a plan then takes it for gone."""
-    path = f"/storage/{run.lab.datastores.snippets}"
     try:
-        held = SNIPPETS in run.hypervisor.permissions().at(path)
+        seen = Inventory(permissions=run.hypervisor.permissions())
     except LabError:
-        held = False
-    return "" if held else f"{SNIPPETS} on {path}"
+        seen = Inventory()
+    return may_list(seen, run.lab.datastores.snippets, "snippets")
 
 
 _TARGET: Stage = ("opening the target", _open_target)

@@ -12,7 +12,7 @@ from datetime import datetime
 from labctl.model.drift.finding import AreaDrift
 from labctl.model.drift.proxmox.access import compare_access
 from labctl.model.drift.proxmox.declared import Written, declared_by
-from labctl.model.drift.proxmox.files import compare_files, compare_mappings, compare_pools
+from labctl.model.drift.proxmox.files import compare_files, compare_mappings, compare_pools, may_list
 from labctl.model.drift.proxmox.guests import compare_guests, place, to_ask
 from labctl.model.drift.proxmox.settings import compare_settings
 from labctl.model.drift.proxmox.world import AREA, Declared, DeclaredGuest, DeclaredThing, Inventory, Origin, Unmanaged
@@ -28,6 +28,7 @@ __all__ = [
     "Written",
     "compare",
     "declared_by",
+    "may_list",
     "place",
     "to_ask",
 ]
