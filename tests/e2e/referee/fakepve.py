@@ -48,7 +48,7 @@ def running(folder: Path) -> Iterator[Referee]:
     (folder / "guests.json").write_text('{"guests": []}')
     with socket.create_server((ADDRESS, 0)) as free:
         port = free.getsockname()[1]
-    arguments = ["--host", ADDRESS, "--port", str(port), "--user", "root@pam", "--password", password, "--time-scale", "0"]
+    arguments = ["--host", ADDRESS, "--port", str(port), "--user", "root@pam", f"--password={password}", "--time-scale", "0"]
     certificate = ["--cert", str(files.server_certificate), "--key", str(files.server_key)]
     with (folder / "fakepve.log").open("wb") as log:
         process = subprocess.Popen(
