@@ -54,9 +54,15 @@ class ImageResource(Resource):  # type: ignore[misc]
         )
 
     def plan(self, _context: Any, current: State | None, planned: State) -> State:
-        """The digest stays as long as nothing changes that the image is built from; where the folder lies is not among that."""
+        """The digest stays as long as nothing changes that the image is built from.
+
+        Where the folder lies is not among that: a checkout elsewhere, as a job of the pipeline has it, is no change. A plan may
+        have the value of the state in place of the configured one (Terraform, docs/resource-instance-change-lifecycle.md).
+        """
         if changed(current, planned, *_BUILT_FROM):
             planned |= {"id": Unknown, "digest": Unknown, "reference": Unknown}
+        elif current is not None:
+            planned |= {"context": current["context"]}
         return planned
 
     def read(self, context: Any, current: State) -> State | None:
@@ -73,7 +79,7 @@ class ImageResource(Resource):  # type: ignore[misc]
         return self._build(context, planned, None)
 
     def update(self, context: Any, current: State, planned: State) -> State | None:
-        """As `create`, unless only the folder lies elsewhere."""
+        """As `create`, unless only the login to the registry is another."""
         return self._build(context, planned, current) if planned["reference"] is Unknown else planned
 
     def delete(self, _context: Any, _current: State) -> None:

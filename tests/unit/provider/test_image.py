@@ -112,12 +112,18 @@ def test_what_it_is_built_from_plans_another_digest(image: ImageResource, folder
     assert [planned[name] for name in BUILT] == [Unknown] * 3
 
 
-def test_a_moved_folder_plans_no_build_and_does_none(
-    image: ImageResource, engine: FakeEngine, context: Any, tmp_path: Path, folder: Path
-) -> None:
+def test_a_moved_folder_is_no_change(image: ImageResource, tmp_path: Path, folder: Path) -> None:
     before, after = state(folder, **BUILT), state(tmp_path / "elsewhere", **BUILT)
-    assert image.plan(None, before, dict(after)) == after
-    assert image.update(context, before, after) == after
+    assert image.plan(None, before, dict(after)) == before
+    changed = image.plan(None, before, dict(after, context_hash="h2"))
+    assert (changed["context"], changed["reference"]) == (after["context"], Unknown)
+
+
+def test_another_login_to_the_registry_builds_nothing(
+    image: ImageResource, engine: FakeEngine, context: Any, folder: Path
+) -> None:
+    after = state(folder, **BUILT, registry_auth={"r": "lab/registry"})
+    assert image.update(context, state(folder, **BUILT), image.plan(None, state(folder, **BUILT), dict(after))) == after
     assert engine.asked == []
 
 
