@@ -21,9 +21,9 @@ from labctl.model.drift.formats.words import (
     place_of,
     problems,
     remedy,
-    sentences,
     where,
 )
+from labctl.model.errors import sentences
 from labctl.model.legible import legible
 
 if TYPE_CHECKING:

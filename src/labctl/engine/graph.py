@@ -88,7 +88,7 @@ def _status(found: OpenLab, stacks: Sequence[Stack], named: Sequence[Path]) -> t
         states = {stack.name: state for stack, state in stack_states(found, named, problems)}
         floating = not local_state(found.paths, "foundation").deployed
     except LabError as error:
-        return {stack.name: UNKNOWN for stack in stacks}, [f"the states cannot be read: {error}. {error.hint}".strip()]
+        return {stack.name: UNKNOWN for stack in stacks}, [f"the states cannot be read: {error.told}"]
     missing = NOT_DEPLOYED if floating and not problems else UNKNOWN
     if missing == UNKNOWN and not problems and any(stack.name not in states for stack in stacks):
         problems.append("foundation does not say where the Vault is. Run `labctl up`.")

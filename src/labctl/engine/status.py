@@ -76,7 +76,7 @@ def _compose_states(
         with docker_engine(found, named) as engine:
             states = engine.projects()
     except LabError as error:
-        problems.append(f"services: {error}. {error.hint}".strip())
+        problems.append(f"services: {error.told}")
     return [
         {"name": name, "address": address, **_worst((states or {}).get(name), known=states is not None)}
         for name, address in service_addresses(outputs).items()
@@ -126,7 +126,7 @@ def stack_states(found: OpenLab, named: Sequence[Path], problems: list[str]) -> 
         try:
             states |= _remote_states(found, foundation.outputs or {}, named, stacks)
         except LabError as error:
-            problems.append(f"what stands on {LOCAL_LAYER} cannot be read: {error}. {error.hint}".strip())
+            problems.append(f"what stands on {LOCAL_LAYER} cannot be read: {error.told}")
     return [(stack, states[stack.name]) for stack in stacks if stack.name in states]
 
 

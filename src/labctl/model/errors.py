@@ -24,6 +24,11 @@ class LabError(Exception):
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message
 
+    @property
+    def told(self) -> str:
+        """All of it as running text, for a report."""
+        return sentences(str(self), self.hint)
+
 
 class UserError(LabError):
     """Something the user wrote or chose: they can mend it."""
@@ -31,6 +36,12 @@ class UserError(LabError):
 
 class AdapterError(LabError):
     """A system that labctl talks to failed or answered something unusable."""
+
+
+def sentences(*parts: str) -> str:
+    """Parts as sentences one after the other: a message seldom has its full stop."""
+    kept = [part.strip() for part in parts if part.strip()]
+    return " ".join(part if part.endswith((".", "?", "!")) else f"{part}." for part in kept)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -41,7 +41,7 @@ class Looking:
 
     def problem(self, what: str, error: LabError) -> None:
         """Takes down what could not be looked at, why, and what to do."""
-        self.problems.append(f"{what}: {str(error).rstrip('.')}. {error.hint}".strip())
+        self.problems.append(f"{what}: {error.told}")
 
     def add(self, looked: int, findings: Iterable[Finding], notes: Iterable[str] = ()) -> None:
         """Takes down what came of comparing `looked` things."""

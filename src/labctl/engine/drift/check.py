@@ -129,7 +129,7 @@ def _look_at_area(run: LabRun, name: str, look: Callable[[LabRun], AreaDrift]) -
     except Interrupted:
         raise
     except LabError as error:
-        found = AreaDrift(name, problems=(f"{error}. {error.hint}".rstrip(". ") + ".",))
+        found = AreaDrift(name, problems=(error.told,))
     return replace(found, seconds=found.seconds or round(time.monotonic() - began, 3))
 
 

@@ -13,7 +13,6 @@ from labctl.engine.steps.logins import GITLAB_TOKEN_VARIABLE
 from labctl.model.catalogue import GITLAB_ROOT
 from labctl.model.contracts import PlatformContract, check_outputs
 from labctl.model.drift.formats.json import as_plain_document
-from labctl.model.drift.formats.words import sentences
 from labctl.model.drift.notices import LABEL, Issue, Notice, notices
 from labctl.model.driftsettings import WEBHOOK_VARIABLE, webhook_of, webhook_problem
 from labctl.model.errors import AdapterError, LabError
@@ -130,4 +129,4 @@ def tell_webhook(report: DriftReport, url: Secret) -> DriftReport:
 
 
 def _warning(what: str, error: LabError) -> str:
-    return sentences(f"{what}: {error}" if what else str(error), error.hint)
+    return f"{what}: {error.told}" if what else error.told

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from labctl.model.drift.finding import AreaDrift
 from labctl.model.drift.proxmox import AREA, Declared, Unmanaged, Written, compare, declared_by
-from labctl.model.errors import LabError
+from labctl.model.errors import LabError, sentences
 from labctl.model.inventory import Release
 
 if TYPE_CHECKING:
@@ -91,4 +91,4 @@ def _release(run: LabRun) -> Release | None:
 
 
 def _sentence(what: str, error: LabError) -> str:
-    return f"{what} could not be looked at: {error.message.rstrip('. ')}. {error.hint}".strip()
+    return sentences(f"{what} could not be looked at: {error.message}", error.hint)

@@ -22,12 +22,12 @@ from labctl.model.drift.formats.words import (
     place_of,
     problems,
     remedy,
-    sentences,
     shown,
     where,
 )
 from labctl.model.drift.report import DriftReport, Entry
 from labctl.model.drift.summary import RunSummary, verdict_of
+from labctl.model.errors import sentences
 from labctl.model.legible import legible
 from labctl.model.reportformats import duration
 

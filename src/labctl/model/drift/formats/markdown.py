@@ -18,10 +18,10 @@ from labctl.model.drift.formats.words import (
     place_of,
     problems,
     remedy,
-    sentences,
     where,
 )
 from labctl.model.drift.report import DriftReport, Entry
+from labctl.model.errors import sentences
 from labctl.model.legible import legible, plain
 from labctl.model.reportformats import duration
 

@@ -59,12 +59,6 @@ def problems(report: DriftReport) -> list[tuple[str, str, str]]:
     return [*stacks, *silent, *((area.name, text, "") for area in report.areas for text in area.problems)]
 
 
-def sentences(*parts: str) -> str:
-    """Parts as sentences one after the other: a message seldom has its full stop."""
-    kept = [part.strip() for part in parts if part.strip()]
-    return " ".join(part if part.endswith((".", "?", "!")) else f"{part}." for part in kept)
-
-
 def things(number: int) -> str:
     """`1 thing is`, `3 things are`."""
     return "1 thing is" if number == 1 else f"{number} things are"
