@@ -155,9 +155,25 @@ def test_the_nightly_checks_login_is_enough(runner: Runner, monkeypatch: pytest.
     timer.write_credentials(found)
     file = timer.credentials_file(found)
     assert file.stat().st_mode & 0o777 == 0o600
-    values = dict(line.split("=", 1) for line in file.read_text().replace("'", "").splitlines())
+    values = _variables(file)
     done = runner.lab.run("drift", "--json", **values)
     assert (done.code, json.loads(done.out)["result"]) == (0, "clean"), done.out
     # It reads no secret but the one of the states, and nobody is logged in without it.
     assert runner.lab.run("secrets", "get", "gitlab/root", **values).code == 1
     assert runner.lab.run("drift", "--json").code == 1
+    # Made again, the login that was there before is worth nothing; removed, nor is the last one.
+    timer.write_credentials(found)
+    assert _logs_in(runner, values) == 1
+    newest = _variables(file)
+    assert _logs_in(runner, newest) == 0
+    assert timer.remove(found, None, timer.nightly(found, 3, 30, user=True, credentials=True))
+    assert not file.exists()
+    assert _logs_in(runner, newest) == 1
+
+
+def _variables(file: Path) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in file.read_text().replace("'", "").splitlines())
+
+
+def _logs_in(runner: Runner, values: dict[str, str]) -> int:
+    return runner.lab.run("secrets", "list", **values).code

@@ -52,7 +52,7 @@ def test_the_nightly_login_sees_the_same(lab: LabFolder) -> None:
     with opened(lab) as run:
         assert run.session is not None
         operator = run.session.vault
-        given = nightly_credentials(operator)
+        given, _ = nightly_credentials(operator)
         night = Vault(operator.address, run.paths.authority).login_approle(given.role_id, given.secret_id)
         run.session = open_session(run.lab, run.paths, night, run.outputs("foundation"))
         from labctl.engine.drift import guests, vault

@@ -100,7 +100,13 @@ def test_without_systemd_the_line_for_cron_is_given(lab: OpenLab, monkeypatch: p
     monkeypatch.setattr("labctl.adapters.systemd.find_systemd", lambda **_: None)
     done = typer.testing.CliRunner().invoke(app, ["schedule", "install", "--as-operator", "--lab", str(lab.paths.file)])
     assert isinstance(done.exception, UserError)
-    assert f"30 3 * * * {timer._command()} drift --quiet --notify --lab {lab.paths.file}" in done.exception.hint
+    assert "--cron" in done.exception.hint
+    line = typer.testing.CliRunner().invoke(app, ["schedule", "install", "--cron", "--as-operator", "--lab", str(lab.paths.file)])
+    assert line.output == f"30 3 * * * {timer._command()} drift --quiet --notify --lab {lab.paths.file}\n"
+    # With a login of its own, which a lab that is not up cannot give, there is no line that would fail every night.
+    without = typer.testing.CliRunner().invoke(app, ["schedule", "install", "--cron", "--lab", str(lab.paths.file)])
+    assert isinstance(without.exception, LabError)
+    assert without.output == ""
     shown = typer.testing.CliRunner().invoke(
         app, ["schedule", "install", "--print", "--at", "04:15", "--lab", str(lab.paths.file)]
     )

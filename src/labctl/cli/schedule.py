@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from labctl.cli._options import IdentityOption, JsonOption, LabOption
-from labctl.model.errors import UserError
 
 if TYPE_CHECKING:
     from labctl.adapters.systemd import Systemd
@@ -31,6 +30,7 @@ def install(
         bool, typer.Option("--as-operator", help="Make no login of its own: use the operator's key that lies on this machine.")
     ] = False,
     show: Annotated[bool, typer.Option("--print", help="Print the units and install nothing.")] = False,
+    cron: Annotated[bool, typer.Option("--cron", help="Make the login, and print the line for a crontab instead.")] = False,
     identity: IdentityOption = None,
     lab: LabOption = None,
 ) -> int:
@@ -42,26 +42,39 @@ def install(
     if show:
         print("\n".join(f"# {name}\n{text}" for name, text in wanted.units.items()).rstrip())
         return 0
+    if cron:
+        if wanted.credentials:
+            timer.write_credentials(found, tuple(identity or ()))
+        print(wanted.cron)
+        return 0
     if systemd is None:
-        raise timer.no_systemd(wanted)
+        raise timer.no_systemd()
     done = timer.install(found, systemd, wanted, tuple(identity or ()))
     print(f"{wanted.name}.timer: {'installed' if done.changed else 'was there already'}, every night at {at}.")
     if done.login:
-        print(f"  {wanted.credentials} has its login, which ends after some time: run this again then.")
+        print(f"  {wanted.credentials} has its login; `labctl schedule remove` takes it back.")
     if systemd.user:
         print("  `loginctl enable-linger` lets it run while you are not logged in.")
     return 0
 
 
 @app.command()
-def remove(user: UserOption = None, lab: LabOption = None) -> int:
-    """Remove timer, service and the check's login."""
+def remove(
+    user: UserOption = None,
+    everywhere: Annotated[
+        bool, typer.Option("--everywhere", help="Take back the check's logins of every other machine too.")
+    ] = False,
+    identity: IdentityOption = None,
+    lab: LabOption = None,
+) -> int:
+    """Remove timer and service, and take the check's login back."""
     from labctl.engine import timer
 
     found, wanted, systemd = _open(lab, user)
+    removed = timer.remove(found, systemd, wanted, tuple(identity or ()), everywhere=everywhere)
+    print("Removed." if removed else "There was nothing to remove.")
     if systemd is None:
-        raise UserError("systemd does not run this machine", hint="If cron does the check, `crontab -e` and take its line out.")
-    print("Removed." if timer.remove(found, systemd, wanted) else "There was nothing to remove.")
+        print("If cron does the check, `crontab -e` and take its line out.")
     return 0
 
 
@@ -72,7 +85,7 @@ def status(user: UserOption = None, lab: LabOption = None, as_json: JsonOption =
 
     _found, wanted, systemd = _open(lab, user)
     if systemd is None:
-        raise timer.no_systemd(wanted)
+        raise timer.no_systemd()
     state = timer.timer_state(systemd, wanted)
     words = {0: "all was as described", 2: "drift"}
     last = "never ran" if state is None or not state.result else words.get(state.code, f"failed ({state.result}, {state.code})")

@@ -9,16 +9,25 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labctl.adapters.systemd import Systemd, TimerState
 from labctl.engine.drift.vault import nightly_credentials
 from labctl.engine.lab import OpenLab
 from labctl.engine.paths import cannot_write, private_files, replace_file
+from labctl.engine.session import LOCAL_LAYER, local_state
 from labctl.engine.status import foundation_outputs, lab_session
 from labctl.engine.steps.logins import GITLAB_TOKEN_VARIABLE, ROLE_ID_VARIABLE, SECRET_ID_VARIABLE
 from labctl.engine.target import TOKEN_VARIABLE
+from labctl.model.catalogue import DRIFT
 from labctl.model.errors import LabError, UserError
 from labctl.model.timer import Nightly, credentials_text
+
+if TYPE_CHECKING:
+    from labctl.adapters.vault import AppRoleCredentials, Vault
+
+_ACCESSOR = "LABCTL_VAULT_SECRET_ID_ACCESSOR"
+"""Takes the secret-id of the file back. It is no secret, and no command reads it but `labctl schedule`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +85,31 @@ def install(found: OpenLab, systemd: Systemd, wanted: Nightly, named: Sequence[P
     return Installed(wanted, systemd.install(wanted.units, f"{wanted.name}.timer"), login)
 
 
-def remove(found: OpenLab, systemd: Systemd, wanted: Nightly) -> bool:
-    """Removes the units and the check's login; says whether there was anything."""
-    there = systemd.remove(tuple(wanted.units), f"{wanted.name}.timer")
+def remove(
+    found: OpenLab, systemd: Systemd | None, wanted: Nightly, named: Sequence[Path] = (), *, everywhere: bool = False
+) -> bool:
+    """Removes the units, and takes the check's login back; says whether there was anything.
+
+    Args:
+        found: The lab.
+        systemd: Where the units are; None where cron does the check.
+        wanted: The check.
+        named: Operators' keys to open the lab's Vault with.
+        everywhere: Take back the logins of every other machine too.
+
+    Raises:
+        LabError: systemd refuses; or the Vault does not answer, and the login's file stays for the next try.
+    """
+    there = systemd is not None and systemd.remove(tuple(wanted.units), f"{wanted.name}.timer")
     file = credentials_file(found)
-    had_login = file.is_file()
-    file.unlink(missing_ok=True)
-    return there or had_login
+    login = file.is_file()
+    if login or everywhere:
+        # With the layer went the Vault, and each login in it.
+        if local_state(found.paths, LOCAL_LAYER).outputs:
+            taken = _take_back(found, file, named, everywhere=everywhere)
+            login = login or taken
+        file.unlink(missing_ok=True)
+    return there or login
 
 
 def timer_state(systemd: Systemd, wanted: Nightly) -> TimerState | None:
@@ -100,6 +127,8 @@ def credentials_file(found: OpenLab) -> Path:
 def write_credentials(found: OpenLab, named: Sequence[Path] = ()) -> None:
     """Writes the credentials file: a new secret-id of AppRole `drift`, and the tokens of this environment.
 
+    The secret-id that the file had is taken back then.
+
     The Proxmox token is needed where the target is one; GitLab's only where the check is to make issues.
 
     Raises:
@@ -116,19 +145,31 @@ def write_credentials(found: OpenLab, named: Sequence[Path] = ()) -> None:
         values[TOKEN_VARIABLE] = token
     if os.environ.get(GITLAB_TOKEN_VARIABLE):
         values[GITLAB_TOKEN_VARIABLE] = os.environ[GITLAB_TOKEN_VARIABLE]
+    path = credentials_file(found)
+    before = _accessor(path)
     session = lab_session(found, foundation_outputs(found), named)
     try:
-        login = nightly_credentials(session.vault)
+        login, accessor = _login(session.vault)
+        values |= {ROLE_ID_VARIABLE: login.role_id.reveal(), SECRET_ID_VARIABLE: login.secret_id.reveal(), _ACCESSOR: accessor}
+        _write(path, values)
+        if before:
+            session.vault.withdraw_secret_id(DRIFT, before)
+    finally:
+        session.close()
+
+
+def _login(vault: Vault) -> tuple[AppRoleCredentials, str]:
+    try:
+        return nightly_credentials(vault)
     except LabError as error:
         raise UserError(
             f"the check gets no login for the Vault: {error.message}",
             where=error.where,
             hint="`labctl up` makes its role. With --as-operator it uses the operator's key that lies on this machine.",
         ) from error
-    finally:
-        session.close()
-    values |= {ROLE_ID_VARIABLE: login.role_id.reveal(), SECRET_ID_VARIABLE: login.secret_id.reveal()}
-    path = credentials_file(found)
+
+
+def _write(path: Path, values: dict[str, str]) -> None:
     try:
         with private_files():
             replace_file(path, credentials_text(values))
@@ -136,10 +177,40 @@ def write_credentials(found: OpenLab, named: Sequence[Path] = ()) -> None:
         raise cannot_write(path, error) from error
 
 
-def no_systemd(wanted: Nightly) -> UserError:
+def _take_back(found: OpenLab, file: Path, named: Sequence[Path], *, everywhere: bool) -> bool:
+    try:
+        session = lab_session(found, foundation_outputs(found), named)
+        try:
+            if everywhere:
+                return session.vault.withdraw_secret_ids(DRIFT) > 0
+            accessor = _accessor(file)
+            return bool(accessor) and session.vault.withdraw_secret_id(DRIFT, accessor)
+        finally:
+            session.close()
+    except LabError as error:
+        raise UserError(
+            f"no timer is left, but the check's login is not taken back: {error.message}",
+            where=error.where,
+            hint=f"{error.hint} Then `labctl schedule remove` again.".strip(),
+        ) from error
+
+
+def _accessor(file: Path) -> str:
+    """Of the secret-id in a credentials file; "" where there is none."""
+    try:
+        lines = file.read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return next(
+        (line.removeprefix(f"{_ACCESSOR}='").removesuffix("'") for line in lines if line.startswith(f"{_ACCESSOR}='")), ""
+    )
+
+
+def no_systemd() -> UserError:
     """What to do on a machine without it."""
     return UserError(
-        "systemd does not run this machine", hint=f"With cron, `crontab -e` and this line do the same:\n{wanted.cron}"
+        "systemd does not run this machine",
+        hint="`labctl schedule install --cron` makes the check's login and prints the line for `crontab -e`.",
     )
 
 

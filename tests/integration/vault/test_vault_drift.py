@@ -20,6 +20,7 @@ from labctl.engine.steps.vault import KEYS
 from labctl.model.catalogue import DRIFT, OPERATOR
 from labctl.model.drift import AreaDrift, Kind, Severity
 from labctl.model.drift.vault import compare_secret_ids
+from labctl.model.errors import UserError
 from labctl.model.lab import Lab
 from labctl.model.secret import Secret
 from labctl.model.vaultroles import policies
@@ -82,7 +83,7 @@ def admin(bench: Any) -> Vault:
 
 
 def nightly(bench: Any, operator: Vault) -> Vault:
-    given = nightly_credentials(operator)
+    given, _ = nightly_credentials(operator)
     return bench.server.vault().login_approle(given.role_id, given.secret_id)  # type: ignore[no-any-return]
 
 
@@ -279,7 +280,8 @@ def test_an_older_vault_says_what_brings_the_rights(bench: Any, admin: Vault) ->
 
 def test_secret_ids_that_end_are_told(bench: Any, admin: Vault) -> None:
     operator = bench.ensure().client
-    nightly_credentials(operator)
+    one, accessor = nightly_credentials(operator)
+    other, _ = nightly_credentials(operator)
     provision(admin)
     role = "project-bucket-measurements"
     operator.unwrap(operator.wrapped_secret_id(role, 60))
@@ -289,6 +291,12 @@ def test_secret_ids_that_end_are_told(bench: Any, admin: Vault) -> None:
     assert list(compare_secret_ids({role: [end]}, end - timedelta(days=8))) == []
     (one,) = compare_secret_ids({role: [end]}, end - timedelta(days=3))
     assert (one.id, one.kind) == (f"secret-id/{role}", Kind.EXPIRING)
+    # One machine's login is taken back, and another's goes on; what is gone already is no fault.
+    assert operator.withdraw_secret_id(DRIFT, accessor)
+    assert not operator.withdraw_secret_id(DRIFT, accessor)
+    with pytest.raises(UserError):
+        bench.server.vault().login_approle(one.role_id, one.secret_id)
+    bench.server.vault().login_approle(other.role_id, other.secret_id)
     assert operator.withdraw_secret_ids(DRIFT) == 1
 
 

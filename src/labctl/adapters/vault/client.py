@@ -292,6 +292,15 @@ class Vault:
                 self.client.auth.approle.destroy_secret_id_accessor(role, accessor)
         return len(accessors)
 
+    def withdraw_secret_id(self, role: str, accessor: str) -> bool:
+        """Destroys one secret-id of the role; False where there is none of this accessor any more."""
+        with explained(self.address):
+            try:
+                self.client.auth.approle.destroy_secret_id_accessor(role, accessor)
+            except (hvac.exceptions.InvalidPath, hvac.exceptions.InvalidRequest):
+                return False
+        return True
+
     def end_logins(self, role: str) -> int:
         """Revokes every token that was handed out to the AppRole; returns how many there were."""
         with explained(self.address):

@@ -41,10 +41,10 @@ def look(run: LabRun) -> AreaDrift:
     return area.told()
 
 
-def nightly_credentials(vault: Vault) -> AppRoleCredentials:
-    """A new secret-id of the nightly check's AppRole, and its role-id. Earlier ones go on working: each machine has its own.
+def nightly_credentials(vault: Vault) -> tuple[AppRoleCredentials, str]:
+    """A new secret-id of the nightly check's AppRole, with its role-id, and the accessor that takes it back.
 
-    `vault.withdraw_secret_ids(DRIFT)` takes all of them back.
+    Earlier ones go on working: each machine has its own.
 
     Args:
         vault: Logged in as labctl.
@@ -55,8 +55,8 @@ def nightly_credentials(vault: Vault) -> AppRoleCredentials:
     from labctl.adapters.vault import Absent, AppRoleCredentials
 
     try:
-        secret_id = vault.unwrap(vault.wrapped_secret_id(DRIFT, LOGIN_TTL_S))["secret_id"]
-        return AppRoleCredentials(vault.role_id(DRIFT), secret_id)
+        made = vault.unwrap(vault.wrapped_secret_id(DRIFT, LOGIN_TTL_S))
+        return AppRoleCredentials(vault.role_id(DRIFT), made["secret_id"]), made["secret_id_accessor"].reveal()
     except Absent as error:
         error.hint = "`labctl up --layer foundation` makes the role of the nightly check."
         raise
