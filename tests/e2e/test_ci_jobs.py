@@ -163,7 +163,9 @@ def test_the_nightly_checks_login_is_enough(runner: Runner, monkeypatch: pytest.
     assert runner.lab.run("drift", "--json").code == 1
     # Made again, the login that was there before is worth nothing; removed, nor is the last one.
     timer.write_credentials(found)
-    assert _logs_in(runner, values) == 1
+    refused = runner.lab.run("secrets", "list", **values)
+    assert refused.code == 1
+    assert "`labctl schedule install`" in refused.err
     newest = _variables(file)
     assert _logs_in(runner, newest) == 0
     assert timer.remove(found, None, timer.nightly(found, 3, 30, user=True, credentials=True))

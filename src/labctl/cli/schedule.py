@@ -73,7 +73,7 @@ def remove(
     found, wanted, systemd = _open(lab, user)
     removed = timer.remove(found, systemd, wanted, tuple(identity or ()), everywhere=everywhere)
     print("Removed." if removed else "There was nothing to remove.")
-    if systemd is None:
+    if removed and systemd is None:
         print("If cron does the check, `crontab -e` and take its line out.")
     return 0
 

@@ -21,7 +21,7 @@ from labctl.adapters.vault import (
     login_jwt,
     seed,
 )
-from labctl.engine.steps.logins import given_login, job_login
+from labctl.engine.steps.logins import ROLE_ID_VARIABLE, SECRET_ID_VARIABLE, given_login, job_login
 from labctl.engine.steps.vault_actions import Action, Operator, Root, Situation, proves_unused, vault_actions
 from labctl.model.catalogue import catalogue
 from labctl.model.errors import AdapterError, UserError
@@ -130,7 +130,13 @@ def open_vault(vault: Vault, keyring: Keyring, identities: Sequence[Path]) -> Va
     if (job := job_login()) is not None:
         return login_jwt(vault, *job)
     if (given := given_login()) is not None:
-        return vault.login_approle(given.role_id, given.secret_id)
+        try:
+            return vault.login_approle(given.role_id, given.secret_id)
+        except Denied as error:
+            error.hint = (
+                f"`labctl schedule install` makes a new login. {ROLE_ID_VARIABLE} and {SECRET_ID_VARIABLE} name this one."
+            )
+            raise
     if not keyring.exists(OPERATOR_KEYS):
         raise UserError(
             "labctl has no credentials for the Vault yet", where=vault.address, hint="Run `labctl up --layer foundation`."
