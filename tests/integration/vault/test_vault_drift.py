@@ -280,7 +280,7 @@ def test_an_older_vault_says_what_brings_the_rights(bench: Any, admin: Vault) ->
 
 def test_secret_ids_that_end_are_told(bench: Any, admin: Vault) -> None:
     operator = bench.ensure().client
-    one, accessor = nightly_credentials(operator)
+    first, accessor = nightly_credentials(operator)
     other, _ = nightly_credentials(operator)
     provision(admin)
     role = "project-bucket-measurements"
@@ -295,7 +295,7 @@ def test_secret_ids_that_end_are_told(bench: Any, admin: Vault) -> None:
     assert operator.withdraw_secret_id(DRIFT, accessor)
     assert not operator.withdraw_secret_id(DRIFT, accessor)
     with pytest.raises(UserError):
-        bench.server.vault().login_approle(one.role_id, one.secret_id)
+        bench.server.vault().login_approle(first.role_id, first.secret_id)
     bench.server.vault().login_approle(other.role_id, other.secret_id)
     assert operator.withdraw_secret_ids(DRIFT) == 1
 
