@@ -20,7 +20,7 @@ test: .venv/.synced-dev ## unit and integration tests
 	pytest tests/unit tests/integration -n 2 --dist loadgroup -q
 
 e2e: .venv/.synced-dev ## whole labs on the sandbox
-	pytest tests/e2e -n 2 --dist loadgroup -q --durations=25
+	pytest tests/e2e -n 2 --dist loadgroup --no-loadscope-reorder -q --durations=25
 
 lint: .venv/.synced-dev ## style, types, import rules
 	ruff format --check $(SOURCES)

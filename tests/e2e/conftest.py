@@ -16,13 +16,15 @@ LONGEST = (
     "test_services",
     "test_booted_guests",
     "test_faults",
-    "test_review",
     "test_chaos",
-    "test_drift",
-    "test_ci_jobs",
-    "test_api_faults",
     "test_first_path",
-    "test_drift_faults",
+    "test_api_faults",
+    "test_drift",
+    "test_review",
+    "test_locks_and_taint",
+    "test_any_cdktf",
+    "test_identity",
+    "test_terminal",
 )
 """These files begin first, in this order, so that at the end no process waits long for the other one."""
 
