@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from labctl.sandbox.guests.processes import start_time
+from labctl.sandbox.pids import start_time
 from tests.e2e.appfolder import AppFolder, data, reading, upstream
 
 

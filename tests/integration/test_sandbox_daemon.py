@@ -32,8 +32,8 @@ from proxmoxer.core import ResourceException
 from labctl.model.errors import AdapterError, UserError
 from labctl.model.guestfiles import STORE, VAULT, VAULT_RESET_UNIT, GuestRole
 from labctl.sandbox import SandboxConfig, SandboxInfo, control, reset, start, status, stop, wait_ready
-from labctl.sandbox.guests.processes import start_time
 from labctl.sandbox.guests.runtime_folder import runtime_folder
+from labctl.sandbox.pids import start_time
 from tests.processes import command_lines
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("sandbox-daemon")]

@@ -19,10 +19,11 @@ from aiohttp import web
 from labctl.model.errors import LabError, UserError
 from labctl.sandbox.credentials import CredentialFiles, write_private
 from labctl.sandbox.guests.appliance import ApplianceRuntime
-from labctl.sandbox.guests.processes import Children, start_time
+from labctl.sandbox.guests.processes import Children
 from labctl.sandbox.guests.runtime import GuestRuntime
 from labctl.sandbox.guests.runtime_folder import runtime_folder
 from labctl.sandbox.layout import Layout
+from labctl.sandbox.pids import start_time
 from labctl.sandbox.pve import power, sftp
 from labctl.sandbox.pve.control import Control
 from labctl.sandbox.pve.host import Host

@@ -246,7 +246,7 @@ def _alone(layout: Layout) -> Iterator[None]:
 
 def _daemon(layout: Layout) -> int:
     """The pid of the daemon that serves a home, 0 for none. A pid that went to another process does not count."""
-    from labctl.sandbox.guests.processes import start_time
+    from labctl.sandbox.pids import start_time
 
     try:
         entry = json.loads(layout.pid.read_text())
@@ -363,7 +363,7 @@ def _wait_booted(layout: Layout, process: subprocess.Popen[bytes] | None, timeou
 
 
 def _stop(layout: Layout, number: signal.Signals = signal.SIGTERM) -> bool:
-    from labctl.sandbox.guests.processes import start_time
+    from labctl.sandbox.pids import start_time
 
     _settle(layout)
     pid = _daemon(layout)
@@ -382,7 +382,7 @@ def _stop(layout: Layout, number: signal.Signals = signal.SIGTERM) -> bool:
 
 def _is_alive(pid: int, started: str) -> bool:
     """Whether a process still runs. One that this very process started is reaped here, or it would stay a zombie."""
-    from labctl.sandbox.guests.processes import start_time
+    from labctl.sandbox.pids import start_time
 
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from labctl.adapters.proxmox import Proxmox, take_inventory
+from labctl.adapters.proxmox import Proxmox
+from labctl.adapters.proxmox.inventory import take_inventory
 from labctl.engine.lab import open_lab
 from labctl.engine.target import running_target
 from labctl.model.drift.proxmox import Declared, DeclaredGuest, Origin

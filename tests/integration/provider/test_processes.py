@@ -17,7 +17,7 @@ import pytest
 
 from labctl.adapters.terraform import PROGRAM_VARIABLE, REATTACH_VARIABLE, ensure_launcher
 from labctl.model.ownprovider import OWN_PROVIDER, OWN_PROVIDER_VERSION
-from labctl.sandbox.guests.processes import start_time
+from labctl.sandbox.pids import start_time
 from tests.integration.provider.conftest import NewStack, Run
 from tests.ownprovider import ADDRESS, IDLE, ROOT, SLOW, TYPE, Stack, begun, taken_up, until
 from tests.processes import children

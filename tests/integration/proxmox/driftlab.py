@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from labctl.adapters.proxmox import Proxmox, take_inventory
+from labctl.adapters.proxmox import Proxmox
+from labctl.adapters.proxmox.inventory import take_inventory
 from labctl.model.drift.finding import AreaDrift
 from labctl.model.drift.proxmox import Declared, Unmanaged, Written, compare, declared_by
 from labctl.model.inventory import Release

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from labctl.adapters.proxmox import Proxmox, take_inventory
+from labctl.adapters.proxmox import Proxmox
+from labctl.adapters.proxmox.inventory import take_inventory
 from labctl.model.drift import Kind, Severity, Verdict
 from labctl.model.drift.proxmox import Written
 from labctl.model.secret import Secret

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from labctl.model.errors import UserError
-from labctl.sandbox.guests.processes import start_time
+from labctl.sandbox.pids import start_time
 from labctl.synth import read_manifest, read_project, synthesise_project
 from labctl.synth.project import STAMP
 

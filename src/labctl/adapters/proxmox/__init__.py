@@ -1,8 +1,8 @@
 """Talks to the API of Proxmox VE: what the hypervisor holds, the token's rights, power, tasks and the guest agent.
 
-`Proxmox.connect` is the way in; `gather` reads all that a preflight looks at, `take_inventory` what a drift check
-compares. Answers become frozen values where they enter
-(`labctl.model.inventory`, `ExecResult`), and everything that goes wrong becomes one of the errors below, with what to do next.
+`Proxmox.connect` is the way in; `gather` reads all that a preflight looks at, `inventory.take_inventory` what a drift check
+compares, which only such a check imports. Answers become frozen values where they enter (`labctl.model.inventory`,
+`ExecResult`), and everything that goes wrong becomes one of the errors below, with what to do next.
 Reads are repeated when a connection drops or the server stumbles; nothing that changes something is ever sent twice. This room
 knows proxmoxer and requests; it never applies Terraform, knows no other adapter and logs no content.
 """
@@ -24,7 +24,6 @@ from labctl.adapters.proxmox.errors import (
     Unreachable,
 )
 from labctl.adapters.proxmox.facts import gather
-from labctl.adapters.proxmox.inventory import take_inventory
 
 __all__ = [
     "AgentUnavailable",
@@ -45,5 +44,4 @@ __all__ = [
     "Unreachable",
     "gather",
     "parse_token",
-    "take_inventory",
 ]

@@ -37,7 +37,7 @@ def look(run: LabRun, now: datetime | None = None, unmanaged: Unmanaged = "lab")
 
 
 def _compared(run: LabRun, declared: Declared, now: datetime, unmanaged: Unmanaged) -> AreaDrift:
-    from labctl.adapters.proxmox import take_inventory
+    from labctl.adapters.proxmox.inventory import take_inventory
 
     return compare(take_inventory(run.hypervisor, declared), declared, now, unmanaged)
 

@@ -14,19 +14,10 @@ from pathlib import Path
 from typing import IO
 
 from labctl.sandbox import launch
+from labctl.sandbox.pids import start_time
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 _LEFTOVER_GRACE_S = 5.0
-
-
-def start_time(pid: int) -> str:
-    """When a process started, in the kernel's ticks: with the pid it names a process for good. "" if it is not there."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    fields = stat.rpartition(")")[2].split()
-    return "" if fields[0] == "Z" else fields[19]
 
 
 @dataclass(frozen=True, slots=True)
