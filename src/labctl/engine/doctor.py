@@ -145,7 +145,7 @@ def _store(found: OpenLab) -> Iterator[Check]:
     def look() -> tuple[str, str, str]:
         session = lab_session(found, foundation)
         try:
-            session.state_store().lock_probe(STATE_BUCKET, LOCK_PROBE_S)
+            session.state_store.lock_probe(STATE_BUCKET, LOCK_PROBE_S)
         finally:
             session.close()
         return "ok", f"{session.endpoint} answers, and locks", ""

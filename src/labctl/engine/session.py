@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ LOCAL_LAYER = "foundation"
 """The layer whose state cannot lie in the object store, because it makes it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LabSession:
     """What a run may reach once foundation is up.
 
@@ -52,8 +53,9 @@ class LabSession:
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
         }
 
+    @cached_property
     def state_store(self) -> ObjectStore:
-        """The state bucket's store, as Terraform sees it."""
+        """The state bucket's store, as Terraform sees it: one for all stacks, as making one takes botocore a while."""
         from labctl.adapters.objectstore import ObjectStore
 
         return ObjectStore(self.endpoint, self.region, self.access_key, self.secret_key, self.ca_file)
@@ -108,7 +110,7 @@ def state_content(session: LabSession | None, paths: LabPaths, stack: str, layer
 def _stored(session: LabSession, key: str, patience_s: float) -> bytes | None:
     from labctl.adapters.objectstore import NotThere
 
-    store = session.state_store()
+    store = session.state_store
     try:
         return store.get(STATE_BUCKET, key, patience_s)
     except NotThere:

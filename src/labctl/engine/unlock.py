@@ -102,7 +102,7 @@ def read_lock(run: LabRun, stack: StackRun) -> StateLock:
     where = f"s3://{STATE_BUCKET}/{lock_key(stack.name)}"
     if run.session is None:
         raise run.session_problem or UserError(f"{LOCAL_LAYER} is not up, so there is no state yet", where=stack.name)
-    store = run.session.state_store()
+    store = run.session.state_store
     if lock_key(stack.name) not in store.keys(STATE_BUCKET, lock_key(stack.name)):
         return StateLock(stack.name, where, working=working)
     info = lock_from_json(store.get(STATE_BUCKET, lock_key(stack.name)))

@@ -57,7 +57,7 @@ def _store(session: LabSession | None, area: Looking) -> tuple[ObjectStore, bool
             f"of the object store only bucket {STATE_BUCKET} was looked at: this login may not read {STORE_ROOT}. "
             "`labctl drift` with an operator's key looks at all buckets."
         )
-        return session.state_store(), False
+        return session.state_store, False
     return ObjectStore(session.endpoint, session.region, root["access_key"], root["secret_key"], session.ca_file), True
 
 
