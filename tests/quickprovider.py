@@ -9,5 +9,5 @@ from tests.dockercompose import POLL_S, SETTLE_S
 
 if __name__ == "__main__":
     deploying.SETTLE_S, deploying.POLL_S = SETTLE_S, POLL_S
-    framework.QUIET_S = 1.0
+    framework.QUIET_S = 2.0
     main()

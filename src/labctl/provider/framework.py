@@ -44,7 +44,7 @@ STOP = threading.Event()
 """Set when Terraform tells its providers to stop what they are doing."""
 
 QUIET_S = 3.0
-"""A Terraform that makes one change after the other makes the next one within this time."""
+"""A Terraform that is at work calls again within this time."""
 
 WATCH_S = 0.5
 """How often a provider looks whether the Terraform that began it is there."""
@@ -79,7 +79,7 @@ class Object(TfType):  # type: ignore[misc]
 
 
 class _Work:
-    """The changes that are being made."""
+    """Calls that are being answered."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -95,18 +95,23 @@ class _Work:
             self._changed.notify_all()
 
     def wait_for_rest(self, quiet_s: float) -> None:
-        """Returns when no change was made for that long."""
+        """Returns when none was answered for that long."""
         with self._changed:
             while self._running or (left := self._ended + quiet_s - time.monotonic()) > 0:
                 self._changed.wait(None if self._running else left)
 
 
-_WORK = _Work()
+_CALLS, _CHANGES = _Work(), _Work()
+"""What Terraform waits for, and of that what changes something."""
 
 
 class _Servicer(tf.provider.ProviderServicer):  # type: ignore[misc]
     def PlanResourceChange(self, request: Any, context: Any) -> Any:  # noqa: N802 - a name of the protocol
         """Also asks the resource for the plan of a create: the framework itself leaves all that is computed unknown."""
+        with _CALLS:
+            return self._plan(request, context)
+
+    def _plan(self, request: Any, context: Any) -> Any:
         response = super().PlanResourceChange(request, context)
         attributes, blocks = self._get_res_attrs(request.type_name), self._get_res_blocks(request.type_name)
         diagnostics = Diagnostics()
@@ -119,9 +124,14 @@ class _Servicer(tf.provider.ProviderServicer):  # type: ignore[misc]
             response.diagnostics.extend(diagnostics.to_pb())
         return response
 
-    def ApplyResourceChange(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def ReadResource(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Is known to be at work."""
-        with _WORK:
+        with _CALLS:
+            return super().ReadResource(request, context)
+
+    def ApplyResourceChange(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Is known to be at work, and to change something."""
+        with _CALLS, _CHANGES:
             return super().ApplyResourceChange(request, context)
 
     def ConfigureProvider(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -165,7 +175,7 @@ def _end_with_parent() -> None:
     """
     while os.read(0, 4096):
         pass
-    _WORK.wait_for_rest(QUIET_S)
+    _CALLS.wait_for_rest(QUIET_S)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -177,7 +187,7 @@ def _end_with_terraform(terraform: int) -> None:
     while os.getppid() == terraform:
         time.sleep(WATCH_S)
     STOP.set()
-    _WORK.wait_for_rest(0.0)
+    _CHANGES.wait_for_rest(0.0)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

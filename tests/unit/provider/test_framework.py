@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -96,6 +97,35 @@ def test_what_a_resource_says_to_the_plan_of_a_create_reaches_terraform() -> Non
     [found] = framework._Servicer(App()).PlanResourceChange(request, None).diagnostics
     assert (found.severity, found.summary, found.detail) == (pb.Diagnostic.ERROR, "bad", "Take another.")
     assert [step.attribute_name for step in found.attribute.steps] == ["name"]
+
+
+def test_a_plan_is_work_and_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a labctl that was killed, Terraform plans the next change before it makes it, which may take longer than the rest."""
+    planning, go = threading.Event(), threading.Event()
+
+    def plan(_thing: object, _context: object, _current: object, planned: dict[str, Any]) -> dict[str, Any]:
+        planning.set()
+        assert go.wait(10)
+        return planned
+
+    monkeypatch.setattr(Thing, "plan", plan)
+    request = pb.PlanResourceChange.Request(
+        type_name="labctl_thing",
+        prior_state=pb.DynamicValue(msgpack=b"\xc0"),
+        proposed_new_state=tf.utils.to_dynamic_value({"name": "good", "id": None, "parts": None}),
+    )
+    call = threading.Thread(target=framework._Servicer(App()).PlanResourceChange, args=(request, None))
+    rest = threading.Thread(target=framework._CALLS.wait_for_rest, args=(0.0,))
+    call.start()
+    assert planning.wait(10)
+    rest.start()
+    framework._CHANGES.wait_for_rest(0.0)
+    rest.join(0.3)
+    assert rest.is_alive()
+    go.set()
+    rest.join(10)
+    assert not rest.is_alive()
+    call.join(10)
 
 
 def test_stop_tells_the_calls_in_flight_and_the_next_run_begins_without_it() -> None:
