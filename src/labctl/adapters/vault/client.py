@@ -286,11 +286,7 @@ class Vault:
 
     def withdraw_secret_ids(self, role: str) -> int:
         """Destroys every secret-id of the role that is out, by its accessor; returns how many there were."""
-        accessors = self._accessors(role)
-        with explained(self.address):
-            for accessor in accessors:
-                self.client.auth.approle.destroy_secret_id_accessor(role, accessor)
-        return len(accessors)
+        return sum(self.withdraw_secret_id(role, accessor) for accessor in self._accessors(role))
 
     def withdraw_secret_id(self, role: str, accessor: str) -> bool:
         """Destroys one secret-id of the role; False where there is none of this accessor any more."""
@@ -341,9 +337,8 @@ class Vault:
 
     def operator_credentials(self) -> AppRoleCredentials:
         """New credentials of labctl's own AppRole. Every earlier secret-id is destroyed, kept or lost: only the new one works."""
+        self.withdraw_secret_ids(OPERATOR)
         with explained(self.address):
-            for accessor in self._accessors(OPERATOR):
-                self.client.auth.approle.destroy_secret_id_accessor(OPERATOR, accessor)
             secret_id = self.client.auth.approle.generate_secret_id(OPERATOR)["data"]["secret_id"]
         return AppRoleCredentials(self.role_id(OPERATOR), Secret(secret_id))
 
