@@ -18,6 +18,7 @@ import yaml
 
 from labctl.engine import timer
 from labctl.engine.lab import open_lab
+from labctl.model.timer import credentials_in
 from tests.e2e.labfolder import LABCTL, LabFolder
 from tests.gitlabissuer import Issuer, serving
 from tests.gitlabstandin import ROOT_TOKEN, Standin, configured
@@ -155,7 +156,7 @@ def test_the_nightly_checks_login_is_enough(runner: Runner, monkeypatch: pytest.
     timer.write_credentials(found)
     file = timer.credentials_file(found)
     assert file.stat().st_mode & 0o777 == 0o600
-    values = _variables(file)
+    values = credentials_in(file.read_text())
     done = runner.lab.run("drift", "--json", **values)
     assert (done.code, json.loads(done.out)["result"]) == (0, "clean"), done.out
     # It reads no secret but the one of the states, and nobody is logged in without it.
@@ -166,15 +167,11 @@ def test_the_nightly_checks_login_is_enough(runner: Runner, monkeypatch: pytest.
     refused = runner.lab.run("secrets", "list", **values)
     assert refused.code == 1
     assert "`labctl schedule install`" in refused.err
-    newest = _variables(file)
+    newest = credentials_in(file.read_text())
     assert _logs_in(runner, newest) == 0
     assert timer.remove(found, None, timer.nightly(found, 3, 30, user=True, credentials=True))
     assert not file.exists()
     assert _logs_in(runner, newest) == 1
-
-
-def _variables(file: Path) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in file.read_text().replace("'", "").splitlines())
 
 
 def _logs_in(runner: Runner, values: dict[str, str]) -> int:

@@ -6,10 +6,10 @@ import os
 import pwd
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labctl.adapters.systemd import Systemd, TimerState
 from labctl.engine.drift.vault import nightly_credentials
@@ -21,7 +21,7 @@ from labctl.engine.steps.logins import GITLAB_TOKEN_VARIABLE, ROLE_ID_VARIABLE, 
 from labctl.engine.target import TOKEN_VARIABLE
 from labctl.model.catalogue import DRIFT
 from labctl.model.errors import LabError, UserError
-from labctl.model.timer import Nightly, credentials_text
+from labctl.model.timer import Nightly, credentials_in, credentials_text
 
 if TYPE_CHECKING:
     from labctl.adapters.vault import AppRoleCredentials, Vault
@@ -105,9 +105,8 @@ def remove(
     login = file.is_file()
     if login or everywhere:
         # With the layer went the Vault, and each login in it.
-        if local_state(found.paths, LOCAL_LAYER).outputs:
-            taken = _take_back(found, file, named, everywhere=everywhere)
-            login = login or taken
+        if foundation := local_state(found.paths, LOCAL_LAYER).outputs:
+            login |= _take_back(found, foundation, named, everywhere=everywhere)
         file.unlink(missing_ok=True)
     return there or login
 
@@ -145,13 +144,12 @@ def write_credentials(found: OpenLab, named: Sequence[Path] = ()) -> None:
         values[TOKEN_VARIABLE] = token
     if os.environ.get(GITLAB_TOKEN_VARIABLE):
         values[GITLAB_TOKEN_VARIABLE] = os.environ[GITLAB_TOKEN_VARIABLE]
-    path = credentials_file(found)
-    before = _accessor(path)
+    before = _accessor(found)
     session = lab_session(found, foundation_outputs(found), named)
     try:
         login, accessor = _login(session.vault)
         values |= {ROLE_ID_VARIABLE: login.role_id.reveal(), SECRET_ID_VARIABLE: login.secret_id.reveal(), _ACCESSOR: accessor}
-        _write(path, values)
+        _write(credentials_file(found), values)
         if before:
             session.vault.withdraw_secret_id(DRIFT, before)
     finally:
@@ -177,13 +175,13 @@ def _write(path: Path, values: dict[str, str]) -> None:
         raise cannot_write(path, error) from error
 
 
-def _take_back(found: OpenLab, file: Path, named: Sequence[Path], *, everywhere: bool) -> bool:
+def _take_back(found: OpenLab, foundation: Mapping[str, Any], named: Sequence[Path], *, everywhere: bool) -> bool:
     try:
-        session = lab_session(found, foundation_outputs(found), named)
+        session = lab_session(found, foundation, named)
         try:
             if everywhere:
                 return session.vault.withdraw_secret_ids(DRIFT) > 0
-            accessor = _accessor(file)
+            accessor = _accessor(found)
             return bool(accessor) and session.vault.withdraw_secret_id(DRIFT, accessor)
         finally:
             session.close()
@@ -195,15 +193,12 @@ def _take_back(found: OpenLab, file: Path, named: Sequence[Path], *, everywhere:
         ) from error
 
 
-def _accessor(file: Path) -> str:
-    """Of the secret-id in a credentials file; "" where there is none."""
+def _accessor(found: OpenLab) -> str:
+    """Of the secret-id in the credentials file; "" where there is none."""
     try:
-        lines = file.read_text().splitlines()
+        return credentials_in(credentials_file(found).read_text()).get(_ACCESSOR, "")
     except (OSError, UnicodeDecodeError):
         return ""
-    return next(
-        (line.removeprefix(f"{_ACCESSOR}='").removesuffix("'") for line in lines if line.startswith(f"{_ACCESSOR}='")), ""
-    )
 
 
 def no_systemd() -> UserError:

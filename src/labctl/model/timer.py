@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from labctl.model.errors import UserError
 
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+_CREDENTIAL = re.compile(r"(?m)^(\w+)='([^'\n]*)'$")
 DELAY_S = 900
 LONGEST_S = 7200
 
@@ -85,6 +86,11 @@ def credentials_text(values: dict[str, str]) -> str:
         if not value.isprintable() or set(value) & set("'\"\\$`"):
             raise UserError(f"the value of {name} has letters that no token has", where=name)
     return "".join(f"{name}='{value}'\n" for name, value in sorted(values.items()))
+
+
+def credentials_in(text: str) -> dict[str, str]:
+    """What `credentials_text` made the text from; lines of another form are let be."""
+    return dict(_CREDENTIAL.findall(text))
 
 
 def _timer(nightly: Nightly) -> str:

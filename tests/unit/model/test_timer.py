@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from labctl.model.errors import UserError
-from labctl.model.timer import Nightly, credentials_text, time_of_day
+from labctl.model.timer import Nightly, credentials_in, credentials_text, time_of_day
 from tests.needs import needed
 
 SYSTEM = Nightly(
@@ -102,6 +102,8 @@ def test_a_credentials_file_is_for_a_shell_too(tmp_path: Path) -> None:
     file = tmp_path / "nightly.env"
     file.write_text(credentials_text({"B": "root@pam!drift=1-2", "A": "x"}))
     assert file.read_text() == "A='x'\nB='root@pam!drift=1-2'\n"
+    assert credentials_in(file.read_text()) == {"A": "x", "B": "root@pam!drift=1-2"}
+    assert credentials_in("# a note\nA=x\nB='y\nC='z'\n") == {"C": "z"}
     sourced = f'. {file}; printf %s "$B"'
     assert subprocess.run(
         [shutil.which("sh") or "sh", "-c", sourced], capture_output=True, text=True, check=True
