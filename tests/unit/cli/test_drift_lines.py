@@ -21,7 +21,7 @@ def test_it_looks_as_it_should(columns: int, golden: Callable[[str, str], None])
     assert all(len(line) <= columns for line in lines)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(reports())
 @example(nasty_report())
 def test_no_text_moves_the_cursor_or_makes_lines(report: DriftReport) -> None:

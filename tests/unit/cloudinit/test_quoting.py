@@ -14,7 +14,7 @@ from labctl.model.errors import UserError
 from tests.needs import needed
 
 LINE = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]) | st.sampled_from("\\'\"`$#{}!%()"))
-FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NASTY = ["it's", "\\", "\\'", "#{1+1}", '"', "$(id)", "`id`", "${HOME}", "a\\\\", "", "ü 漢字 😀", "!x", "%d"]
 
 

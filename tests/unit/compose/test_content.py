@@ -110,7 +110,7 @@ def test_what_makes_containers_anew_is_no_variable() -> None:
     assert labels(replace(PROJECT, redeploy="$HOME"))["plain"] == {"labctl.redeploy": "$$HOME"}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_without_the_key_the_hash_is_another(key: str, value: str) -> None:
     project = replace(PROJECT, secrets={**SECRETS, "PW": Secret(value)})

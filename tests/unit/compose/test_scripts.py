@@ -150,7 +150,7 @@ def test_a_docker_that_fails_is_a_script_that_fails(fake: Fake, script: str) -> 
     assert len(fake.calls()) == 1, "nothing goes on after a failure"
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(exclude_characters="\0\r", exclude_categories=["Cs"]), max_size=40))
 def test_any_secret_comes_through(value: str) -> None:
     script = f'{scripts.environment({"PW": Secret(value)})}\nprintf %s "$PW"'

@@ -89,7 +89,7 @@ class TestWords:
 
 
 class TestJson:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(reports())
     @example(nasty_report())
     def test_every_document_is_as_the_schema_says(self, report: DriftReport) -> None:
@@ -120,7 +120,7 @@ class TestJson:
 
 
 class TestMarkdown:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(reports())
     @example(nasty_report())
     def test_no_text_breaks_out(self, report: DriftReport) -> None:
@@ -157,7 +157,7 @@ class TestMarkdown:
 
 
 class TestJUnit:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(reports())
     @example(nasty_report())
     def test_it_fails_exactly_where_the_check_is_not_clean(self, report: DriftReport) -> None:
@@ -179,7 +179,7 @@ class TestJUnit:
 
 
 class TestPrometheus:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(reports())
     @example(nasty_report())
     def test_it_is_written_by_the_rules(self, report: DriftReport) -> None:
@@ -265,7 +265,7 @@ class Page(HTMLParser):
 
 
 class TestHtml:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(reports())
     @example(nasty_report())
     def test_no_text_breaks_out(self, report: DriftReport) -> None:

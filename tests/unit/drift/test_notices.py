@@ -159,7 +159,7 @@ def test_a_long_title_is_cut() -> None:
     assert len(todo.title) == 255
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(reports())
 @example(nasty_report())
 def test_a_check_that_was_told_needs_no_telling_again(report: DriftReport) -> None:

@@ -74,7 +74,7 @@ def test_a_move_between_disk_and_run_copies(files: GuestFiles) -> None:
     assert not files.exists("/etc/new")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from(["..", ".", "etc", "run", "var", "", "lab", "~", "x"]), max_size=8))
 def test_whatever_the_path_what_is_written_lies_inside(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
     top = tmp_path_factory.mktemp("guest")
