@@ -315,6 +315,13 @@ def clients(server: Sshd) -> dict[int, str]:
     return found
 
 
+def cut(server: Sshd) -> None:
+    """Kills the connection that the commands share."""
+    for pid, words in clients(server).items():
+        if "ControlMaster=yes" in words:
+            os.kill(pid, 9)
+
+
 def test_a_guest_is_as_this_machine_and_nothing_is_left_of_the_connection(shell: SshShell, server: Sshd, make: Make) -> None:
     remote = ComposeEngine(shell)
     project = make({"web": {**ALONE, "environment": {"PW": "${PW}"}}}, {"PW": PASSWORD})
@@ -356,12 +363,7 @@ def test_a_connection_that_was_lost_is_opened_again(shell: SshShell, server: Ssh
     assert shell.run("echo two") == "two\n"
     assert list(clients(server)) != before
 
-    def cut() -> None:
-        for pid, words in clients(server).items():
-            if "ControlMaster=yes" in words:
-                os.kill(pid, 9)
-
-    timer = threading.Timer(0.5, cut)
+    timer = threading.Timer(0.5, cut, (server,))
     timer.start()
     assert shell.run("sleep 1; echo again") == "again\n"
     timer.join()
@@ -372,6 +374,28 @@ def test_a_connection_that_was_lost_is_opened_again(shell: SshShell, server: Ssh
     assert shell.run("echo three") == "three\n"
 
 
+def test_a_connection_that_is_lost_is_so_although_its_process_is_seen_to_run(
+    shell: SshShell, server: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel closes what a killed process had open before it tells its parent of the end."""
+    shell.run("echo one")
+    assert shell._master is not None
+    monkeypatch.setattr(shell._master, "poll", lambda: None)
+    cut(server)
+    assert shell.run("echo two") == "two\n"
+
+
+def test_all_that_shared_a_lost_connection_go_on(shell: SshShell, server: Sshd, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        scripts = [f"touch {tmp_path}/{n}; until test -e {tmp_path}/go; do sleep 0.1; done; echo {n}" for n in range(4)]
+        running = [pool.submit(shell.run, script) for script in scripts]
+        until(lambda: {file.name for file in tmp_path.iterdir()} >= set("0123"))
+        cut(server)
+        (tmp_path / "go").touch()
+        assert [one.result() for one in running] == ["0\n", "1\n", "2\n", "3\n"]
+    assert len(clients(server)) == 1
+
+
 def test_what_must_not_be_done_twice_is_not_when_the_connection_is_lost(shell: SshShell, server: Sshd, make: Make) -> None:
     remote = ComposeEngine(shell)
     project = make({"web": ALONE})
@@ -379,16 +403,14 @@ def test_what_must_not_be_done_twice_is_not_when_the_connection_is_lost(shell: S
     command = ["sh", "-c", "echo x >> /tmp/done; until test -e /tmp/cut$0; do sleep 0.1; done; cat /tmp/done"]
     [container] = containers(project.name)
 
-    def cut(runs: int) -> None:
+    def lose(runs: int) -> None:
         """Kills the connection once the command has begun for the `runs`th time, and then lets it end."""
         until(lambda: docker("exec", container, "cat", "/tmp/done", check=False).split() == ["x"] * runs)
-        for pid, words in clients(server).items():
-            if "ControlMaster=yes" in words:
-                os.kill(pid, 9)
+        cut(server)
         docker("exec", container, "touch", f"/tmp/cut{runs}")
 
     for repeat, runs in ((False, 1), (True, 2)):
-        cutting = threading.Thread(target=cut, args=(runs,))
+        cutting = threading.Thread(target=lose, args=(runs,))
         cutting.start()
         if repeat:
             assert remote.execute(project.name, "web", [*command, str(runs)], repeat=True) == "x\nx\nx\n"

@@ -231,22 +231,22 @@ class SshShell(Shell):
         remote = command[-1] if command[:2] == ["sh", "-c"] else f"sh -s -- {name}"
         with self._free:
             for last in (False, True):
-                self._connect()
+                master = self._connect()
                 command = [*self._command(), self._address, "--", remote]
                 # There first: the connection holds the output of a client that is gone, until the command there has ended.
                 code, out, err = self._finish(command, content, timeout_s, stop, ending=lambda: self._end_there(name))
-                if code == _SSH_FAILED and not last and self._is_lost():
-                    if not repeat:
-                        raise EngineUnreachable(
-                            "the connection was lost while a command ran, and whether that did its work is not known",
-                            where=self.where,
-                            hint="Look at what it was to do, then run it again if it did not.",
-                        )
-                    self._connect()
-                    self._end_there(name)
-                    continue
-                break
-        if code == _SSH_FAILED and self._is_lost():
+                lost = code == _SSH_FAILED and self._is_lost(master)
+                if not lost or last:
+                    break
+                if not repeat:
+                    raise EngineUnreachable(
+                        "the connection was lost while a command ran, and whether that did its work is not known",
+                        where=self.where,
+                        hint="Look at what it was to do, then run it again if it did not.",
+                    )
+                self._connect()
+                self._end_there(name)
+        if lost:
             raise EngineUnreachable.of(err, self.where)
         if code:
             raise ShellError.of(code, err or out, self.where)
@@ -276,6 +276,8 @@ class SshShell(Shell):
             "PreferredAuthentications": "publickey",
             "IdentityAgent": "none",
             "IdentitiesOnly": "yes",
+            # What finds the shared connection gone goes there by itself, and has no key for it.
+            "IdentityFile": "none",
             "ConnectTimeout": str(CONNECT_TIMEOUT_S),
             "ServerAliveInterval": "15",
             "LogLevel": "ERROR",
@@ -284,19 +286,33 @@ class SshShell(Shell):
         given = [word for option, value in options.items() for word in ("-o", f"{option}={value}")]
         return [program, "-F", "/dev/null", "-p", str(self._port), *given]
 
-    def _is_lost(self) -> bool:
+    def _is_lost(self, master: subprocess.Popen[bytes]) -> bool:
+        """Whether the connection that a command went over has ended; what is left of it is closed."""
         with self._lock:
-            return self._master is None or self._master.poll() is not None
+            if master is not self._master:
+                return True
+            # A client hears of the end before this process does, so that the connection itself is asked.
+            if master.poll() is None and self._answers():
+                return False
+            self._close()
+            return True
 
-    def _connect(self) -> None:
-        """Opens the connection, unless it is open.
+    def _answers(self) -> bool:
+        command = [*self._command(), "-O", "check", self._address]
+        try:
+            return subprocess.run(command, capture_output=True, check=False, timeout=CONNECT_TIMEOUT_S).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    def _connect(self) -> subprocess.Popen[bytes]:
+        """The connection's own process; opens it, unless it is open.
 
         Raises:
             EngineUnreachable: It cannot be opened.
         """
         with self._lock:
             if self._master is not None and self._master.poll() is None:
-                return
+                return self._master
             self._close()
             if not self._known_hosts.is_file():
                 raise EngineUnreachable.of("no host key is known", self.where)
@@ -320,6 +336,7 @@ class SshShell(Shell):
                         self._close()
                         raise EngineUnreachable.of(said, self.where)
                     time.sleep(0.01)
+            return self._master
 
     def _ended(self) -> str:
         assert self._master is not None
