@@ -85,7 +85,7 @@ class TestAdapter:
             GitLab("http://gitlab.invalid", Secret("x")).settings()
 
     def test_while_it_boots_it_is_waited_for(self, fresh: Standin) -> None:
-        fresh.boot_s = 1.5
+        fresh.boot_s = 3.0
         fresh.run("ctl", "reconfigure")
         fresh.start()
         gitlab, reasons = GitLab(fresh.url, Secret(ROOT_TOKEN)), []
@@ -97,7 +97,7 @@ class TestAdapter:
             if isinstance(error, Refused) and reasons.count(Refused) == 1:
                 fresh.run("rails", "runner", str(fresh.root / "usr/local/lib/lab/gitlab-settings.rb"))
 
-        assert gitlab.wait_ready(20, between=between, poll_s=0.2)["signup_enabled"] is False
+        assert gitlab.wait_ready(60, between=between, poll_s=0.2)["signup_enabled"] is False
         assert reasons[0] is Unready
         assert reasons[-1] is Refused
 

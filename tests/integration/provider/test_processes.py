@@ -92,7 +92,7 @@ def test_an_interrupted_create_ends_soon_and_is_taken_up_by_the_next(
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1, said
     assert "was interrupted" in said
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30
     assert stack.state() is None
     stack.environment |= attached
     taken_up(stack)
