@@ -317,6 +317,11 @@ def test_kafka_that_does_not_answer_and_then_a_topic_its_group_and_more_partitio
         finally:
             kafka.run("kill", "--signal", "CONT", container)
     assert vault.list_secrets("projects/kafka/") == ()
+    # One that answers after a while is waited for, about a group too.
+    kafka.run("kill", "--signal", "STOP", container)
+    threading.Timer(7.0, kafka.run, ("kill", "--signal", "CONT", container)).start()
+    said = kafka.engine.execute("kafka", "kafka", projecttopics.describe_group("nobody"), stdin=projecttopics.SETTINGS)
+    assert projecttopics.no_such_group(projecttopics.group_problem(said)), said
 
     first = topic(vault, kafka, "new.orders", partitions=2)
     assert first.changes == ("topic new.orders made",)
