@@ -1,4 +1,4 @@
-"""A skipped synthesis in a process of its own: what it loads, and how long it takes."""
+"""A skipped synthesis in a process of its own: what it loads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 LAB = Path(__file__).parents[1] / "golden" / "stacks" / "gpu" / "lab.yaml"
 
 PROGRAM = """
-import json, os, sys, time
+import json, os, sys
 from pathlib import Path
 from labctl.model.labfile import parse_lab
 from labctl.model.stackcontext import StackContext
@@ -24,14 +24,9 @@ from labctl.synth import synthesise
 
 home = Path(sys.argv[2])
 context = StackContext(parse_lab(Path(sys.argv[1]).read_text()), "", home / "state", home)
-began = time.perf_counter()
 synthesis = synthesise(context)
-first = time.perf_counter() - began
-began = time.perf_counter()
-synthesise(context)
 print(json.dumps({
     "fresh": synthesis.fresh,
-    "seconds": [first, time.perf_counter() - began],
     "modules": sorted({"cdktf", "cdktn", "constructs", "jsii", "stacks", "layers"} & set(sys.modules)),
     "node": "JSII_NODE" in os.environ,
     "stacks": [stack.name for stack in synthesis.stacks],
@@ -54,8 +49,6 @@ def test_with_a_valid_stamp_neither_node_nor_cdktf_nor_the_stacks_are_loaded(tmp
     assert skipped["modules"] == []
     assert skipped["node"] is False
     assert skipped["stacks"] == ["foundation", "platform"]
-    # 5 to 10 ms on an idle machine; the better of two calls, because this one may be busy.
-    assert min(skipped["seconds"]) < 0.03
 
 
 def test_without_node_one_sentence_says_so(tmp_path: Path) -> None:
