@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from labctl.adapters.terraform import RunningProvider, own_provider
 from labctl.model.ownprovider import OWN_PROVIDER, OWN_PROVIDER_VERSION
 from tests.dockercompose import IMAGE, PREFIX, clear, containers, docker, project_names
 from tests.needs import needed
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
 TYPE = "labctl_compose_project"
@@ -154,13 +155,6 @@ def run_provider(environment: Mapping[str, str]) -> RunningProvider:
 
 def one_line(said: str) -> str:
     return " ".join(said.replace("│", " ").replace("╷", " ").replace("╵", " ").split())
-
-
-def until(holds: Callable[[], object], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "in vain"
-        time.sleep(0.1)
 
 
 def begun(stack: Stack) -> subprocess.Popen[str]:

@@ -210,14 +210,14 @@ def test_a_broker_that_is_away_costs_the_events_and_nothing_else(python: Path, t
             assert answer.status_code == 200
             feedback = server.post("/feedback", {"id": answer.json()["id"], "correct": True})
             assert (feedback.status_code, feedback.json()["status"]) == (202, "accepted")
-        assert time.monotonic() - begun < 30
+        assert time.monotonic() - begun < 10
         lost = eventually(lambda: health(server), lambda found: found["events"]["undelivered"] == 40, "all are given up")
         assert (lost["events"]["sent"], lost["events"]["delivered"], lost["events"]["pending"]) == (40, 0, 0)
         assert lost["events"]["last_error"]
         begun = time.monotonic()
         assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)  # uvicorn raises the signal again when all is done
         assert "Application shutdown complete" in server.log.read_text()
-        assert time.monotonic() - begun < 30
+        assert time.monotonic() - begun < 10
 
 
 def test_every_answer_and_every_feedback_is_an_event(python: Path, trained: World, tmp_path: Path) -> None:

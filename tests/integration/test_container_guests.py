@@ -11,8 +11,7 @@ import signal
 import socket
 import struct
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from labctl.sandbox.choice import look
 from labctl.sandbox.guests.engine import HOME_LABEL, label_of
 from labctl.sandbox.guests.qga import READ_LIMIT
 from labctl.sandbox.guests.socketpath import engine_socket
+from tests.waiting import until
 
 CI = os.environ.get("CI") == "true"
 FACTS = look()
@@ -181,7 +181,7 @@ class Bench:
     def crash(self) -> None:
         """The sandbox is killed."""
         os.kill(self.info.pid, signal.SIGKILL)
-        until(lambda: not (status(self.home) or self.info).running)
+        until(lambda: not (status(self.home) or self.info).running, 60)
 
     def boots(self) -> int:
         return len(self.run("cat", "/var/log/boots-with-new-data").split())
@@ -196,13 +196,6 @@ class Bench:
         containers = self.engine.containers.list(all=True, filters=labelled)
         volumes, networks = self.engine.volumes.list(filters=labelled), self.engine.networks.list(filters=labelled)
         return [str(one.name) for one in (*containers, *volumes, *networks)]
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "never"
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +299,7 @@ def test_a_reboot_from_inside_is_seen(guest: Bench) -> None:
     before, boots = guest.began(), guest.boots()
     with contextlib.suppress(AdapterError):
         guest.run("systemctl", "reboot")
-    until(lambda: guest.began() != before and guest.container().status == "running")
+    until(lambda: guest.began() != before and guest.container().status == "running", 60)
     guest.ready()
     assert (guest.state(), guest.boots()) == ("running", boots)
     assert guest.run("cat", "/etc/from-user-data") == "first\n"
@@ -316,7 +309,7 @@ def test_a_reboot_from_inside_is_seen(guest: Bench) -> None:
 def test_one_that_switches_itself_off_is_stopped_and_keeps_its_disk(guest: Bench) -> None:
     with contextlib.suppress(AdapterError):
         guest.run("systemctl", "poweroff")
-    until(lambda: guest.state() == "stopped")
+    until(lambda: guest.state() == "stopped", 60)
     guest.power("start")
     guest.ready()
     assert guest.run("stat", "-c", "%a", "/root/secret").strip() == "600"
@@ -354,7 +347,7 @@ def test_containers_in_a_guest_would_know_the_labs_names(guest: Bench) -> None:
 
 def test_an_engine_that_goes_away_is_said_and_waited_for(guest: Bench) -> None:
     guest.relay.close()
-    until(lambda: guest.state() == "stopped")
+    until(lambda: guest.state() == "stopped", 60)
     with pytest.raises(TaskFailed, match="the Docker engine does not answer on"):
         guest.power("start")
     guest.container().kill()

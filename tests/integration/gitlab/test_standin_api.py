@@ -15,6 +15,7 @@ import requests
 
 from tests.dockerregistry import registry
 from tests.gitlabstandin import ADDRESS, ROOT_TOKEN, SECRETS, Standin
+from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -83,11 +84,8 @@ def test_while_it_boots_it_answers_502_with_a_page(fresh: Standin) -> None:
     fresh.start()
     found = get(f"{fresh.url}/api/v4/version")
     assert (found.status_code, found.headers["Content-Type"]) == (502, "text/html")
-    end = time.monotonic() + 30
-    while (status := get(f"{fresh.url}/api/v4/version").status_code) == 502:
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    assert status == 401
+    until(lambda: get(f"{fresh.url}/api/v4/version").status_code != 502)
+    assert get(f"{fresh.url}/api/v4/version").status_code == 401
 
 
 def test_a_runner_lives_from_its_making_to_its_removal(standin: Standin) -> None:

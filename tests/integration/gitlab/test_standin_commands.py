@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -15,6 +14,7 @@ import gitlab
 import pytest
 
 from tests.gitlabstandin import SECRETS, SETTINGS, Standin
+from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -259,19 +259,12 @@ class TestRunner:
             project = standin.client().projects.create({"name": "jobs"})
             variables = [{"key": "STANDIN_SECONDS", "value": "2"}]
             made = [project.pipelines.create({"ref": "main", "variables": variables}) for _ in range(2)]
-            wait_until(lambda: {p.status for p in project.pipelines.list(get_all=True)} == {"running", "created"})
+            until(lambda: {p.status for p in project.pipelines.list(get_all=True)} == {"running", "created"})
             standin.write(CONFIG, standin.read(CONFIG).replace("concurrent = 1\n", "concurrent = 4\n"))
-            wait_until(lambda: all(project.pipelines.get(p.id).status == "success" for p in made))
+            until(lambda: all(project.pipelines.get(p.id).status == "success" for p in made))
         finally:
             process.terminate()
             assert process.wait(timeout=10) == 0
         text = log.read_text()
         assert re.findall(r"concurrent=(\d)", text) == ["1", "4"]
         assert "glrt-" not in text
-
-
-def wait_until(condition: Any, limit_s: float = 20.0) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)

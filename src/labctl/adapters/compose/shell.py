@@ -300,8 +300,8 @@ class SshShell(Shell):
     def _answers(self) -> bool:
         command = [*self._command(), "-O", "check", self._address]
         try:
-            return subprocess.run(command, capture_output=True, check=False, timeout=CONNECT_TIMEOUT_S).returncode == 0
-        except subprocess.TimeoutExpired:
+            return self._finish(command, b"", CONNECT_TIMEOUT_S, None)[0] == 0
+        except ShellError:
             return False
 
     def _connect(self) -> subprocess.Popen[bytes]:
